@@ -59,7 +59,9 @@ class Arm:
         ahead = tuple(t for t in (*self.named, fire_at) if t > now)[-_NAMED_KEPT:]
         return replace(self, known=False, armed_for=None, armed_at=None, void=self.owner is not None, named=ahead)
 
-    def lease(self, job_id: str, token: str, now: datetime, horizon: timedelta | None = None) -> tuple[Arm, Order | None]:
+    def lease(
+        self, job_id: str, token: str, now: datetime, horizon: timedelta | None = None
+    ) -> tuple[Arm, Order | None]:
         """Take the right to call NAS; no order while another caller holds it, or when nothing is wanted."""
         if not self.wanted or (self.owned_until is not None and self.owned_until > now):
             return self, None

@@ -108,7 +108,7 @@ class Store(Protocol):
         """Ids (sentinels too) whose arm is wanted, the earliest wake first. While stopped: none but disarms."""
 
     def next_wake(self) -> datetime | None:
-        """The earliest wake of any job or sentinel; None when there is none or everything is stopped."""
+        """The earliest wake of any job, sentinels not counted; None when there is none or everything is stopped."""
 
     def load(self, within: float) -> Load:
         """What is running, waiting, wanted, and due within so many seconds."""

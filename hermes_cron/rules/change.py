@@ -1,0 +1,190 @@
+"""What people change: create, edit, pause, resume, remove, run now, cancel a run, and the end of a global stop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hermes_cron.errors import JobExists, JobNotFound, JobStateError, RunNotFound, ScheduleError
+from hermes_cron.job import Job, JobState
+from hermes_cron.ledger import Entry, FireState, manual_key
+from hermes_cron.record import Moment, Record
+from hermes_cron.rules.wake import let_go, settled
+from hermes_cron.run import Run
+
+
+def create(record: Record, moment: Moment, *, job: Job) -> tuple[Record, Job]:
+    """Keep a new job; its first fire is counted from now. An id whose job was removed is revived, fence and arm kept.
+
+    Raises:
+        JobExists: A job has this id.
+        ScheduleError: It would never fire.
+    """
+    if record.known:
+        raise JobExists(f"There is a job {job.id!r} already.", hint="Edit it, or choose another id.", field="id")
+    # The fence must not fall when an id comes back after its row is gone, so it starts at the second of creation.
+    fence = record.job.fence if record.job is not None else int(moment.now.timestamp())
+    new = replace(job, created_at=moment.now, fence=fence, counted=0, failures_in_row=0, last_fire_at=None)
+    if new.state is JobState.SCHEDULED:
+        new = _with_next(new, moment)
+    return _answer(settled(replace(record, job=new), moment))
+
+
+def edit(record: Record, moment: Moment, *, job: Job, if_revision: int | None = None) -> tuple[Record, Job]:
+    """Put `job`'s definition in the place of what is kept; a live run keeps what it was claimed with.
+
+    The next fire is worked out anew, from now, only if schedule, zone, window or jitter changed; what was due,
+    waiting or to be retried is then settled in the same step.
+
+    Raises:
+        JobNotFound: There is no such job.
+        JobStateError: `if_revision` is not the revision that is kept.
+        ScheduleError: It would never fire.
+    """
+    old = known_job(record)
+    if if_revision is not None and if_revision != old.revision:
+        raise JobStateError(f"Job {old.id!r} was changed meanwhile: it is at revision {old.revision}.")
+    revision = old.revision + 1
+    new = replace(old, task=job.task, args=job.args, schedule=job.schedule, policy=job.policy, revision=revision)
+    if not _moved(old, new):
+        return _answer(settled(replace(record, job=new), moment))
+    record = let_go(record, moment, scheduled=FireState.SKIPPED, retry=FireState.FAILED, reason="edited")
+    counted = 0 if old.state is JobState.COMPLETED else new.counted
+    state = JobState.SCHEDULED if old.state is JobState.COMPLETED else new.state
+    new = replace(new, scheduled_in=revision, counted=counted, state=state)
+    if state is JobState.SCHEDULED:
+        new = _with_next(new, moment)
+    return _answer(settled(replace(record, job=new), moment))
+
+
+def pause(record: Record, moment: Moment, *, reason: str = "") -> tuple[Record, Job]:
+    """Let nothing of the job start from now on (I15); what is due or waiting is settled, a live run goes on.
+
+    Raises:
+        JobNotFound: There is no such job.
+        JobStateError: It is completed.
+    """
+    job = known_job(record)
+    if job.state is JobState.COMPLETED:
+        raise JobStateError(f"Job {job.id!r} is completed: there is nothing to pause.")
+    record = let_go(record, moment, scheduled=FireState.SKIPPED, retry=FireState.FAILED, reason="paused")
+    paused = known_job(record).with_state(JobState.PAUSED, reason or job.reason)
+    return _answer(settled(replace(record, job=paused), moment))
+
+
+def resume(record: Record, moment: Moment) -> tuple[Record, Job]:
+    """Let the job fire again, counted from now. Resuming a job that is not paused changes nothing.
+
+    Raises:
+        JobNotFound: There is no such job.
+        JobStateError: It is completed, or its schedule has no fire left.
+    """
+    job = known_job(record)
+    if job.state is JobState.COMPLETED:
+        raise JobStateError(f"Job {job.id!r} is completed.", hint="Edit its schedule to use it again.")
+    if job.state is not JobState.PAUSED:
+        return record, job
+    try:
+        resumed = _with_next(replace(job, state=JobState.SCHEDULED, reason="", failures_in_row=0), moment)
+    except ScheduleError as error:
+        hint = "Edit its schedule to use it again."
+        raise JobStateError(f"Job {job.id!r} has no fire left after now.", hint=hint) from error
+    return _answer(settled(replace(record, job=resumed), moment))
+
+
+def remove(record: Record, moment: Moment) -> tuple[Record, None]:
+    """Hide the job for good; what is due or waiting is cancelled, and its row goes once nothing of it is left.
+
+    Raises:
+        JobNotFound: There is no such job.
+    """
+    known_job(record)
+    both = FireState.CANCELLED
+    record = let_go(record, moment, scheduled=both, retry=FireState.FAILED, reason="removed")
+    record = replace(record, job=known_job(record).with_state(JobState.REMOVED))
+    return purged(settled(record, moment)), None
+
+
+def run_now(record: Record, moment: Moment, *, uuid: str) -> tuple[Record, Entry]:
+    """Write a manual run: a waiting fire of its own key. It moves no schedule and counts for nothing.
+
+    Raises:
+        JobNotFound: There is no such job.
+        JobStateError: The job is paused or completed, or everything is stopped.
+    """
+    job = known_job(record)
+    if job.state is not JobState.SCHEDULED or moment.stopped:
+        word = "stopped, as everything is" if moment.stopped else str(job.state)
+        raise JobStateError(f"Job {job.id!r} is {word}: it cannot be run now.")
+    now = moment.now
+    entry = Entry(job.id, manual_key(uuid), now, FireState.WAITING, manual=True, since=now, reason="manual")
+    return settled(record.with_entry(entry), moment), entry
+
+
+def cancel_run(record: Record, moment: Moment, *, run_id: str, reason: str = "cancelled") -> tuple[Record, Run]:
+    """Ask the body of an open run to stop; its worker hears of it with the next renewal.
+
+    Raises:
+        RunNotFound: There is no such open run.
+    """
+    run = record.run(run_id)
+    if run is None:
+        raise RunNotFound(f"No open run {run_id!r}.", hint="`hermes-cron runs list` shows what there is.")
+    asked = replace(run, cancel=run.cancel or reason)
+    return record.with_run(asked), asked
+
+
+def after_stop(record: Record, moment: Moment) -> tuple[Record, None]:
+    """The end of a global stop: what came due meanwhile is `skipped`."""
+    if record.job is None or record.job.state is not JobState.SCHEDULED:
+        return record, None
+    return settled(let_go_due_only(record, moment), moment), None
+
+
+def let_go_due_only(record: Record, moment: Moment) -> Record:
+    """Settle as skipped what came due while everything was stopped; what already waited, waits on."""
+    waiting = record.entries
+    cleared = let_go(
+        replace(record, entries=()), moment, scheduled=FireState.SKIPPED, retry=FireState.FAILED, reason="stopped"
+    )
+    return replace(cleared, entries=(*waiting, *cleared.entries))
+
+
+def purged(record: Record) -> Record:
+    """The record without its removed job, once no run is open, no fire unsettled and no disarm wanted."""
+    job = record.job
+    over = not record.open_runs and not any(e.open for e in record.entries) and not record.arm.wanted
+    if job is None or job.state is not JobState.REMOVED or not over or record.arm.wake_at is not None:
+        return record
+    return replace(record, job=None, arm=type(record.arm)())
+
+
+def known_job(record: Record) -> Job:
+    """The record's job, as far as people are concerned.
+
+    Raises:
+        JobNotFound: There is none, or it was removed.
+    """
+    if record.job is None or record.job.state is JobState.REMOVED:
+        hint = "`hermes-cron jobs list` shows what there is."
+        raise JobNotFound(f"There is no job {record.job_id!r}.", hint=hint, field="id")
+    return record.job
+
+
+def _with_next(job: Job, moment: Moment) -> Job:
+    next_fire_at = job.fire_after(moment.now)
+    if next_fire_at is None:
+        raise ScheduleError("This schedule has no fire after now.", field="schedule")
+    if next_fire_at - moment.now > timedelta(days=365 * 100):
+        raise ScheduleError("This schedule would fire first in over a hundred years.", field="schedule")
+    return replace(job, next_fire_at=next_fire_at)
+
+
+def _moved(old: Job, new: Job) -> bool:
+    window = ("starts_at", "ends_at", "jitter", "repeat")
+    return old.schedule != new.schedule or any(getattr(old.policy, w) != getattr(new.policy, w) for w in window)
+
+
+def _answer(record: Record) -> tuple[Record, Job]:
+    assert record.job is not None  # noqa: S101 - every caller has just put it there.
+    return record, record.job

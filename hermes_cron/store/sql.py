@@ -1,0 +1,110 @@
+"""`SqlStore`: a store on a SQL database. It reads, lets a pure step decide, and writes, in one short transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from hermes_cron.clock import from_micros
+from hermes_cron.interfaces import Load, R, Step
+from hermes_cron.ledger import Entry
+from hermes_cron.record import Moment, Record
+from hermes_cron.run import Run
+from hermes_cron.store import asking, keeping, rows
+from hermes_cron.store.database import Database
+from hermes_cron.store.tables import META
+
+
+class SqlStore:
+    """Implements `hermes_cron.interfaces.Store`; its methods raise StoreBusy and StoreError as told there."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._dialect = database.dialect
+
+    def change(self, job_id: str, step: Step[R]) -> R:
+        """Apply one step to one job, atomically and durably. A step may be tried again: it must be pure."""
+        known = rows.clean(job_id)
+
+        def work(connection: Connection, seconds: float) -> R:
+            # I5: from the lock to the commit nobody else changes this job, so what the step decides on is true.
+            self._dialect.lock_job(connection, known, seconds)
+            moment = asking.moment(connection, self._dialect.clock())
+            kept = keeping.load(connection, known)
+            record, answer = step(kept.record, moment)
+            keeping.save(connection, kept, record)
+            return answer
+
+        return self._database.write(work)
+
+    def overdue(self, limit: int) -> Sequence[str]:
+        """Ids of jobs that need a claim now: a wake has come, or an open run's lease is dead. Oldest first."""
+        question = asking.overdue(self._dialect.statement_clock(), limit)
+        return self._database.read(lambda connection: list(connection.execute(question).scalars()))
+
+    def wanted(self, limit: int) -> Sequence[str]:
+        """Ids (sentinels too) whose arm is wanted, the earliest wake first. While stopped: none but disarms."""
+        question = asking.wanted(limit)
+        return self._database.read(lambda connection: list(connection.execute(question).scalars()))
+
+    def next_wake(self) -> datetime | None:
+        """The earliest wake of any job, sentinels not counted; None when there is none or everything is stopped."""
+        micros = self._database.read(lambda connection: connection.execute(asking.next_wake()).scalar())
+        return None if micros is None else from_micros(micros)
+
+    def load(self, within: float) -> Load:
+        """What is running, waiting, wanted, and due within so many seconds."""
+        return self._database.read(lambda connection: asking.load(connection, self._dialect.statement_clock(), within))
+
+    def set_stopped(self, stopped: bool) -> None:
+        """Stop everything at every door, or end that. Once this returns, no `begin` is granted (I15)."""
+
+        def work(connection: Connection, seconds: float) -> None:
+            self._dialect.lock_stop(connection, seconds)
+            connection.execute(META.update().where(META.c.name == "stopped").values(value=int(stopped)))
+
+        self._database.write(work)
+
+    def now(self) -> datetime:
+        """The store's own clock, which all of a store's users share."""
+        return self._moment().now
+
+    def stopped(self) -> bool:
+        """Whether everything is stopped."""
+        return self._moment().stopped
+
+    def read(self, job_id: str) -> Record | None:
+        """What is kept of one job: its definition, its arm, its open runs and unsettled fires; None if unknown."""
+        kept = self._database.read(lambda connection: keeping.load(connection, rows.clean(job_id)))
+        return None if kept.unknown else kept.record
+
+    def jobs(self) -> Sequence[Record]:
+        """All jobs, without sentinels and removed ones, by id."""
+        return self._database.read(asking.jobs)
+
+    def arms(self) -> Sequence[Record]:
+        """All records that have an arm in the store: jobs, removed ones not yet disarmed, and sentinels."""
+        return self._database.read(asking.arms)
+
+    def fires(self, job_id: str | None = None, limit: int = 100) -> Sequence[Entry]:
+        """The ledger, newest first."""
+        question = asking.fires(job_id, limit)
+        return self._database.read(
+            lambda connection: [rows.entry_from(row) for row in connection.execute(question).mappings()]
+        )
+
+    def runs(self, job_id: str | None = None, run_id: str | None = None, limit: int = 100) -> Sequence[Run]:
+        """Runs, open and ended, newest first."""
+        question = asking.runs(job_id, run_id, limit)
+        return self._database.read(
+            lambda connection: [rows.run_from(row) for row in connection.execute(question).mappings()]
+        )
+
+    def close(self) -> None:
+        """Give back every connection. Closing twice is closing once."""
+        self._database.close()
+
+    def _moment(self) -> Moment:
+        return self._database.read(lambda connection: asking.moment(connection, self._dialect.clock()))

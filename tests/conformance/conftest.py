@@ -1,0 +1,80 @@
+"""The stores that the conformance suite is run against, each test in a place of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from hermes_cron.interfaces import Store
+from hermes_cron.store import open_store
+
+POSTGRES = os.environ.get("HERMES_CRON_TEST_POSTGRES", "postgresql://127.0.0.1:5432/test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark known."""
+    config.addinivalue_line("markers", "postgres: needs a PostgreSQL server (HERMES_CRON_TEST_POSTGRES)")
+
+
+@dataclass
+class Place:
+    """Where a store is kept: open it as often as a test needs."""
+
+    url: str
+    opened: list[Store] = field(default_factory=list)
+
+    def open(self, **options: Any) -> Store:
+        """A store here."""
+        self.opened.append(open_store(self.url, **options))
+        return self.opened[-1]
+
+    def start(self, script: str, *arguments: object) -> subprocess.Popen[str]:
+        """A process of its own that runs `script` with this URL and these arguments."""
+        command = [sys.executable, "-c", script, self.url, *map(str, arguments)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A new, empty place."""
+    if request.param == "sqlite":
+        new = Place(f"sqlite:///{tmp_path}/store/hermes-cron.db")
+        yield new
+        for store in new.opened:
+            store.close()
+        return
+    yield from _schema()
+
+
+@pytest.fixture
+def store(place: Place) -> Store:
+    """A new, empty store."""
+    return place.open()
+
+
+def _schema() -> Iterator[Place]:
+    psycopg = pytest.importorskip("psycopg", reason="postgres: psycopg is not installed")
+    name = f"hermes_cron_test_{uuid.uuid4().hex}"
+    try:
+        admin = psycopg.connect(POSTGRES, connect_timeout=3, autocommit=True)
+    except psycopg.OperationalError as error:
+        pytest.skip(f"postgres: no server answers ({str(error).splitlines()[0]})")
+    with admin:
+        admin.execute(f"CREATE SCHEMA {name}")
+        parts = urlsplit(POSTGRES)
+        query = "&".join(filter(None, [parts.query, f"options=-csearch_path%3D{name}"]))
+        new = Place(urlunsplit(parts._replace(query=query)))
+        yield new
+        for store in new.opened:
+            store.close()
+        admin.execute(f"DROP SCHEMA {name} CASCADE")
