@@ -6,6 +6,7 @@ The agent and the reference NAS share this module and nothing else.
 from __future__ import annotations
 
 import re
+from typing import TypeGuard
 
 PROVISION_PATH = "/api/agent-cron/provision"
 CANCEL_PATH = "/api/agent-cron/cancel"
@@ -38,7 +39,7 @@ JOB_ID = re.compile(r"[A-Za-z0-9._:@-]{1,255}")
 """By full match; an id never starts with a dot, and a leading underscore is the agent's own."""
 
 
-def is_job_id(value: object) -> bool:
+def is_job_id(value: object) -> TypeGuard[str]:
     """Whether this may stand as a `job_id` on the wire (the agent's own `_` ids included)."""
     return isinstance(value, str) and JOB_ID.fullmatch(value) is not None and not value.startswith(".")
 

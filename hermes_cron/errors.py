@@ -15,11 +15,14 @@ HermesCronError             something a person or a caller can act on
 ├── TokenRejected           a fire token is not good; its reason is for the log only
 ├── KeysUnavailable         the keys to judge a token cannot be had now; try again
 ├── BrokerError             the queue cannot be reached
+│   └── Draining            this process is about to end and takes no more fires
 ├── StoreError              the store cannot be reached, or is damaged
 │   └── StoreBusy           the store is locked by somebody else; try again
 ├── NasError                NAS cannot be reached, or did not answer as it should
 │   └── NasRefused          NAS refuses for good: trying again cannot help
 ├── ArmWanted               the change is stored, but NAS does not hold its alarm yet
+├── OutboundError           an HTTP call of ours to somebody else failed
+│   └── AddressRefused      it would have gone to an address that is not allowed
 ├── ProviderError           a provider could not be loaded
 └── AddressInUse            a port to listen on is taken
 """
@@ -140,6 +143,15 @@ class BrokerError(HermesCronError):
 
     code = "broker_unreachable"
     exit_code = 69
+    retry_after = 5
+
+
+class Draining(BrokerError):
+    """This process is about to end and takes no more fires; somebody else will in `retry_after` seconds."""
+
+    code = "draining"
+    exit_code = 75
+    retry_after = 1
 
 
 class StoreError(HermesCronError):
@@ -184,6 +196,23 @@ class ArmWanted(HermesCronError):
 
     code = "arm_wanted"
     exit_code = 75
+
+
+class OutboundError(HermesCronError):
+    """An HTTP call of ours failed; `sent` tells whether the other side may have acted on it all the same."""
+
+    code = "outbound_failed"
+    exit_code = 69
+
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class AddressRefused(OutboundError):
+    """An HTTP call of ours would have gone to an address that is not allowed; nothing was sent."""
+
+    code = "address_refused"
 
 
 class ProviderError(HermesCronError):

@@ -191,7 +191,7 @@ def _clean(text: object) -> str:
     words = text.replace("\t", " ")
     if not words.isascii() or not words.isprintable():
         odd = next(char for char in words if not (char.isascii() and char.isprintable()))
-        raise refusal(f"A schedule is written in plain ASCII; {ascii(odd)} is not.")
+        raise refusal(f"A schedule is written in plain ASCII; {odd!a} is not.")
     words = " ".join(words.split())
     if not words:
         raise refusal("The schedule is empty.")

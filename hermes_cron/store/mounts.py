@@ -6,8 +6,28 @@ import re
 from pathlib import Path
 
 NETWORK = frozenset(
-    "nfs nfs4 cifs smb3 smbfs 9p afs ceph glusterfs lustre gpfs ncpfs fuse.glusterfs fuse.sshfs fuse.s3fs fuse.gcsfuse"
-    " fuse.rclone fuse.davfs fuse.juicefs fuse.ceph".split()
+    [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "9p",
+        "afs",
+        "ceph",
+        "glusterfs",
+        "lustre",
+        "gpfs",
+        "ncpfs",
+        "fuse.glusterfs",
+        "fuse.sshfs",
+        "fuse.s3fs",
+        "fuse.gcsfuse",
+        "fuse.rclone",
+        "fuse.davfs",
+        "fuse.juicefs",
+        "fuse.ceph",
+    ]
 )
 """File systems whose locks or shared memory do not hold between hosts as SQLite needs them."""
 

@@ -31,8 +31,26 @@ _ARM = tuple(f.name for f in fields(Arm))
 _RUN = tuple(f.name for f in fields(Run) if f.name != "stop_asked")
 _ENTRY = tuple(f.name for f in fields(Entry))
 _INSTANTS = frozenset(
-    "next_fire_at last_fire_at created_at wake_at armed_at armed_for owned_until fire_at claimed_at started_at ended_at"
-    " lease_until guard_at deadline last_at not_before since settled_at".split()
+    [
+        "next_fire_at",
+        "last_fire_at",
+        "created_at",
+        "wake_at",
+        "armed_at",
+        "armed_for",
+        "owned_until",
+        "fire_at",
+        "claimed_at",
+        "started_at",
+        "ended_at",
+        "lease_until",
+        "guard_at",
+        "deadline",
+        "last_at",
+        "not_before",
+        "since",
+        "settled_at",
+    ]
 )
 _TRUTHS = frozenset({"known", "void", "manual"})
 
