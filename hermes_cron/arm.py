@@ -87,7 +87,10 @@ class Arm:
         return replace(free, known=True, armed_for=order.wake_at, armed_at=order.at)
 
     def give_up(self, order: Order, *, settled: bool, refused: str | None = None) -> Arm:
-        """The call failed: still wanted. Unless it is `settled` (it can no longer reach NAS) the right lapses by time."""
+        """The call failed, so it is still wanted.
+
+        Unless it is `settled` (it can no longer reach NAS), the right lapses by time.
+        """
         if self.owner != order.token:
             return self
         if settled:

@@ -147,7 +147,7 @@ class BrokerError(HermesCronError):
 
 
 class Draining(BrokerError):
-    """This process is about to end and takes no more fires; somebody else will in `retry_after` seconds."""
+    """Our process is about to end and takes no more fires; somebody else will in `retry_after` seconds."""
 
     code = "draining"
     exit_code = 75

@@ -18,7 +18,7 @@ from hermes_cron.errors import ScheduleError
 
 MAX_TEXT = 256
 LONGEST = timedelta(days=36_525)
-REFERENCE = datetime(2024, 1, 1)
+REFERENCE = datetime(2024, 1, 1)  # noqa: DTZ001 - a wall time: cronsim is never shown a zone.
 """A Monday at the start of a leap year: where a cron expression is looked at without a clock."""
 
 EXAMPLES = "Write for example '0 9 * * 1-5', 'every 15m', 'in 30m', 'daily at 09:00' or '2030-01-31T09:00:00Z'."

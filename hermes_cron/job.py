@@ -142,8 +142,9 @@ def check_job_id(value: object) -> None:
     """
     if not contract.is_job_id(value) or str(value).startswith("_"):
         raise JobInvalid(
-            f"{value!r} cannot be a job id: use 1 to 255 of A-Z a-z 0-9 . _ : @ -, not starting with a dot or underscore.",
+            f"{value!r} cannot be a job id.",
             field="id",
+            hint="Use 1 to 255 of A-Z a-z 0-9 . _ : @ -, not starting with a dot or an underscore.",
         )
 
 

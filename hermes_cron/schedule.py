@@ -267,7 +267,7 @@ def _no_such_day(wall: datetime, instant: datetime, zone: ZoneInfo) -> bool:
     """Whether the zone left out the wall time's whole day, moving over the date line: then nothing fires for it."""
     if _wall(instant, zone).date() == wall.date():
         return False
-    return place(datetime(wall.year, wall.month, wall.day), zone) == instant
+    return place(wall.replace(hour=0, minute=0, second=0, microsecond=0), zone) == instant
 
 
 def _wall(instant: datetime, zone: ZoneInfo) -> datetime:

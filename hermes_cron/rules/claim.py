@@ -19,7 +19,7 @@ TAKEN_OVER = "its worker died; taken over"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a claim came to: a run; or a refusal and its reason; or, undecided, the seconds to `wait` for the instant."""
+    """What a claim came to: a run; a refusal and its reason; or, undecided, the seconds to `wait` for the instant."""
 
     run: Run | None = None
     reason: str = "granted"
@@ -78,7 +78,7 @@ def closed_because(record: Record, moment: Moment) -> str:
 
 
 def grant(record: Record, moment: Moment, entry: Entry, claimer: Claimer) -> tuple[Record, Run]:
-    """Open a run of this fire under the next fence, leased to the claimer; count the fire if it is its first attempt."""
+    """Open a run of this fire under the next fence, leased to the claimer; count the fire at its first attempt."""
     job = _job(record)
     now = moment.now
     fence = job.fence + 1

@@ -23,11 +23,11 @@ def open_store(url: str, *, clock: Clock = utc_now, deadline: float = DEADLINE_S
     """
     scheme = url.partition(":")[0].partition("+")[0].lower()
     if scheme == "sqlite":
-        from hermes_cron.store import sqlite
+        from hermes_cron.store import sqlite  # noqa: PLC0415 - loaded by the URL's scheme, in this one place.
 
         return sqlite.open_sqlite(url, clock=clock, deadline=deadline)
     if scheme in ("postgresql", "postgres"):
-        from hermes_cron.store import postgres
+        from hermes_cron.store import postgres  # noqa: PLC0415 - loaded by the URL's scheme, in this one place.
 
         return postgres.open_postgres(url, deadline=deadline)
     known = ", ".join(f"{name}://" for name in SCHEMES)

@@ -72,7 +72,8 @@ def one_more(record: Record, moment: Moment) -> tuple[Record, None]:
 def counted(store: Store) -> int:
     """How many changes the job tells of; the ledger must tell of the same ones."""
     record = store.read("a")
-    assert record is not None and record.job is not None
+    assert record is not None
+    assert record.job is not None
     keys = {entry.key for entry in store.fires("a", limit=1_000_000)}
     assert keys == {f"k{n}" for n in range(1, record.job.counted + 1)}
     return record.job.counted

@@ -130,7 +130,7 @@ def test_a_lock_of_another_program_is_busy_and_then_over(tmp_path: Path) -> None
     assert not store.stopped()
     other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreBusy, match="held by somebody else for 0.2 s"):
+    with pytest.raises(StoreBusy, match=r"held by somebody else for 0\.2 s"):
         put(store)
     assert store.read("_wake.1") is None
     other.execute("ROLLBACK")
