@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -70,3 +71,29 @@ class Run:
     def cancelled(self) -> bool:
         """Whether the body should stop: somebody cancelled it, its time is up, or its worker drains."""
         return self.stop_asked()
+
+
+class StopSign:
+    """Why the body of a run is asked to stop; the first reason stands. May be put up and read from any thread.
+
+    `hand_back` tells that the reason lies with the worker, not with the job: the fire is then to wait again.
+    `returned` tells that the body has returned.
+    """
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.hand_back = False
+        self.returned = False
+        self._up = threading.Event()
+        self._lock = threading.Lock()
+
+    def put_up(self, reason: str, *, hand_back: bool = False) -> None:
+        """Ask the body to stop."""
+        with self._lock:
+            if not self._up.is_set():
+                self.reason, self.hand_back = reason, hand_back
+                self._up.set()
+
+    def up(self) -> bool:
+        """Whether the body is asked to stop."""
+        return self._up.is_set()

@@ -1,0 +1,63 @@
+"""`Task`: a named callable that jobs run."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hermes_cron.errors import TaskInvalid
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A named callable that jobs run, with their `args` as keyword arguments; it can still be called as it is.
+
+    `bind` hands it its `Run` as the first argument. `timeout` is in seconds; a job's own goes before it. What it
+    returns is kept with the run as JSON.
+    """
+
+    name: str
+    call: Callable[..., object]
+    timeout: float | None = None
+    bind: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what a person chose.
+
+        Raises:
+            TaskInvalid: The name, the callable or the timeout is impossible.
+        """
+        if not isinstance(self.name, str) or _NAME.fullmatch(self.name) is None:
+            raise TaskInvalid(f"{self.name!r} cannot name a task: use letters, digits, _ . and -.", field="task")
+        if not callable(self.call) or inspect.iscoroutinefunction(self.call):
+            hint = "Wrap a coroutine in asyncio.run."
+            raise TaskInvalid(f"Task {self.name!r} must be a plain function.", hint=hint, field="task")
+        bad = isinstance(self.timeout, bool) or not isinstance(self.timeout, int | float | None)
+        if bad or (self.timeout is not None and not (math.isfinite(self.timeout) and self.timeout > 0)):
+            raise TaskInvalid(f"The timeout of task {self.name!r} must be seconds above zero.", field="timeout")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> object:
+        """Call the function as if it had not been declared."""
+        return self.call(*args, **kwargs)
+
+    def check(self, args: Mapping[str, Any]) -> None:
+        """Refuse arguments that the function cannot be called with.
+
+        Raises:
+            TaskInvalid: It says which.
+        """
+        try:
+            signature = inspect.signature(self.call)
+        except (TypeError, ValueError):
+            return
+        try:
+            signature.bind(*([None] if self.bind else []), **args)
+        except TypeError as error:
+            hint = f"It takes {signature}."
+            raise TaskInvalid(f"Task {self.name!r} cannot be called so: {error}.", hint=hint, field="args") from error
