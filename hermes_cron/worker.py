@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 from hermes_cron.clock import monotonic
 from hermes_cron.errors import HermesCronError
@@ -51,6 +52,10 @@ class _Slots:
         with self.condition:
             self.taken -= 1
             self.condition.notify_all()
+
+    def wait_free(self, seconds: float) -> bool:
+        with self.condition:
+            return self.condition.wait_for(lambda: self.taken < self.most, seconds)
 
     def wait_idle(self, seconds: float) -> bool:
         with self.condition:
@@ -128,7 +133,7 @@ class Worker:
             if wait is not None:
                 self._held.hold(fire, ack, wait)
         except HermesCronError as error:
-            # Not acknowledged: the store knows what is due, and the sweep tries again.
+            # The message has done its work: the store knows what is due, and the sweep asks it again.
             self._shunned[fire.job_id] = monotonic() + _BUSY_AGAIN_S
             _log.error("the fire of %s could not be decided: %s", fire.job_id, error)
             ack()
@@ -142,28 +147,33 @@ class Worker:
     def _sweep_often(self) -> None:
         while not self._stopping.is_set():
             self._sweep_now.clear()
+            more = False
             try:
-                self._sweep()
+                more = self._sweep()
             except HermesCronError as error:
                 _log.warning("the sweep could not look into the store: %s", error)
             except Exception:  # noqa: BLE001 - I16 rests on this thread.
                 _log.exception("the sweep failed")
-            self._sweep_now.wait(SWEEP_S)
+            if more:
+                self._slots.wait_free(SWEEP_S)
+            else:
+                self._sweep_now.wait(SWEEP_S)
 
-    def _sweep(self) -> None:
+    def _sweep(self) -> bool:
+        """Take what is overdue into free slots; whether there is more of it than slots."""
         if self._full.is_set():
             self._full.clear()
             self._scheduler.reconcile(full=True)
         now = monotonic()
         self._shunned = {job_id: until for job_id, until in self._shunned.items() if until > now}
         free = self._slots.free()
-        if free == 0:
-            return
-        overdue = self._store.overdue(free + len(self._shunned))
-        for job_id in [job_id for job_id in overdue if job_id not in self._shunned][:free]:
+        overdue = self._store.overdue(free + 1 + len(self._shunned))
+        found = [job_id for job_id in overdue if job_id not in self._shunned]
+        for job_id in found[:free]:
             if self._stopping.is_set():
-                return
+                return False
             self._take(Fire(job_id, kind="sweep"), _nothing)
+        return len(found) > free
 
 
 class _Held:
@@ -171,7 +181,7 @@ class _Held:
 
     def __init__(self, take: Callable[[Fire, Callable[[], None]], None]) -> None:
         self._take = take
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._heap: list[tuple[float, int, Any]] = []
         self._count = itertools.count()
         self._changed = threading.Condition()
         self._over = False
