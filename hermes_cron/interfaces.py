@@ -163,8 +163,11 @@ class CronScheduler(Protocol):
     def is_available(self) -> bool:
         """Whether it is configured well enough to work. Opens no connection (I8)."""
 
+    def attach(self, store: Store) -> None:
+        """Work for this store from now on: enough for a one-off command. Opens nothing, starts nothing."""
+
     def start(self, store: Store, broker: Broker) -> None:
-        """Begin to serve this process: reconcile fully, and return (I9)."""
+        """Attach, begin to serve this process, reconcile fully, and return (I9)."""
 
     def stop(self) -> None:
         """End its threads, after one last try for what is still wanted. Stopping twice is stopping once."""
