@@ -1,0 +1,84 @@
+"""`/healthz`, `/readyz`, `/api/cron/load`: is the process alive, can it take fires, is it safe to sleep?"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import falcon
+
+from hermes_cron.errors import HermesCronError
+from hermes_cron.interfaces import Broker, FireVerifier, Store
+
+WITHIN_S = 60.0
+"""What is due within so many seconds counts as load."""
+
+_log = logging.getLogger("hermes_cron.api")
+
+
+class Health:
+    """`GET /healthz`: the process answers."""
+
+    path = "/healthz"
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Always 200."""
+        _answer(resp, falcon.HTTP_200, {"status": "ok"})
+
+
+class Readiness:
+    """`GET /readyz`: a good fire could be taken now."""
+
+    path = "/readyz"
+
+    def __init__(self, verifier: FireVerifier, broker: Broker) -> None:
+        self._verifier = verifier
+        self._broker = broker
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """200 when the broker answers and the keys are there, else 503; the body tells which is not."""
+        parts = {"broker": self._broker.depth() is not None, "keys": self._verifier.ready()}
+        ready = all(parts.values())
+        if not ready:
+            resp.set_header("Retry-After", "5")
+        words = {name: "ok" if good else "unavailable" for name, good in parts.items()}
+        _answer(resp, falcon.HTTP_200 if ready else falcon.HTTP_503, {"ready": ready, **words})
+
+
+class LoadReport:
+    """`GET /api/cron/load`: the work there is now or soon. `load` zero means that it is safe to sleep.
+
+    What cannot be read counts as one, and stands as null. The store is opened at the first question: a webhook that
+    is never asked needs none.
+    """
+
+    path = "/api/cron/load"
+
+    def __init__(self, broker: Broker, store: Callable[[], Store]) -> None:
+        self._broker = broker
+        self._store = store
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """200 with the numbers, whatever they are."""
+        _answer(resp, falcon.HTTP_200, self.numbers())
+
+    def numbers(self) -> dict[str, int | None]:
+        """The load and what it is made of."""
+        queued = self._broker.depth()
+        try:
+            known: dict[str, int | None] = asdict(self._store().load(WITHIN_S))
+        except HermesCronError as error:
+            _log.warning("the load cannot be read: %s", error)
+            known = {"store": None}
+        parts: dict[str, int | None] = {"queued": queued, **known}
+        return {"load": sum(1 if number is None else number for number in parts.values()), **parts}
+
+
+def _answer(resp: falcon.Response, status: str, body: dict[str, Any]) -> None:
+    resp.status = status
+    resp.content_type = falcon.MEDIA_JSON
+    resp.set_header("Cache-Control", "no-store")
+    resp.data = json.dumps(body).encode()
