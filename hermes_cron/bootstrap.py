@@ -1,0 +1,216 @@
+"""Join the pieces, once: which room stands behind which seam is known here alone.
+
+Nothing here connects to anything; what it makes connects at its first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import secrets
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from hermes_cron.app import HermesCron
+from hermes_cron.client import Client
+from hermes_cron.clock import utc_now
+from hermes_cron.config import Config
+from hermes_cron.errors import ConfigError, HermesCronError, TaskInvalid
+from hermes_cron.execution import execute
+from hermes_cron.fire import Fire
+from hermes_cron.firing import Firing
+from hermes_cron.interfaces import Broker, CronScheduler, FireVerifier, Store
+from hermes_cron.leases import Leases
+from hermes_cron.providers import configured_cron_scheduler, resolve_cron_scheduler
+from hermes_cron.rules.claim import Claimer
+from hermes_cron.store import open_store
+from hermes_cron.task import Task
+from hermes_cron.tasks import box_tasks
+from hermes_cron.transport import is_shared, open_broker
+from hermes_cron.verify import get_fire_verifier, refuse_all
+from hermes_cron.worker import Worker
+
+_log = logging.getLogger("hermes_cron.bootstrap")
+
+
+def load_app(spec: str) -> HermesCron | None:
+    """The application that `module:attr` names, from the current folder or the path; None for an empty spec.
+
+    Raises:
+        ConfigError: It cannot be imported, or is none.
+    """
+    if not spec:
+        return None
+    module_name, _, attribute = spec.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = importlib.import_module(module_name)
+        for part in (attribute or "app").split("."):
+            found = getattr(found, part)
+    except HermesCronError:
+        raise
+    except Exception as error:
+        hint = "Write -A module:attr, from the folder in which `import module` works."
+        words = f"The application {spec!r} cannot be loaded: {type(error).__name__}: {error}."
+        raise ConfigError(words, hint=hint, field="app") from error
+    if not isinstance(found, HermesCron):
+        raise ConfigError(f"{spec!r} is {type(found).__name__}, and not a HermesCron.", field="app")
+    return found
+
+
+def all_tasks(config: Config, app: HermesCron | None) -> Mapping[str, Task]:
+    """The tasks that jobs may name: those in the box, and the application's.
+
+    Raises:
+        TaskInvalid: The application declares one of a name that is in the box.
+    """
+    box = box_tasks(config.settings.tasks)
+    own = app.tasks if app is not None else {}
+    for name in own:
+        if name in box:
+            raise TaskInvalid(f"The task {name!r} is in the box; give yours another name.", field="task")
+    return {**box, **own}
+
+
+def the_store(config: Config) -> Store:
+    """The configured store."""
+    return open_store(config.settings.store.url)
+
+
+def the_broker(config: Config) -> Broker:
+    """The configured broker."""
+    return open_broker(config.settings.broker.url, config.settings.broker.queue)
+
+
+def the_verifier(config: Config) -> FireVerifier:
+    """The configured verifier; where nobody is to call us, one that refuses every token (I3).
+
+    Raises:
+        ConfigError: Fires are to be verified, and what it takes is missing.
+    """
+    cron = config.settings.cron
+    if cron.verifier == "nas-jwt" and not cron.chronos.portal_url and cron.provider in ("", "builtin"):
+        return refuse_all
+    return get_fire_verifier(cron, home=config.home)
+
+
+def require_shared(config: Config, command: str) -> None:
+    """Refuse a queue that ends at this process's border.
+
+    Raises:
+        ConfigError: `memory://` cannot join two processes; it says the two ways out.
+    """
+    if not is_shared(config.settings.broker.url):
+        raise ConfigError(
+            f"broker.url is memory://, which joins web and worker of one process only; `{command}` is a process of "
+            "its own.",
+            hint="Either run `hermes-cron serve` (both in one process), or set broker.url to redis://... for all.",
+            field="broker.url",
+        )
+
+
+def open_client(config: Config, app: HermesCron | None = None) -> Client:
+    """The door to jobs for a one-off command: never another trigger than the configured one (I7).
+
+    Raises:
+        ConfigError, ProviderError: The configured provider is unusable.
+    """
+    url, bell = config.settings.broker.url, None
+    if is_shared(url):
+        # Opened at the first ring only: most commands need no queue.
+        bell = partial(_ring, config)
+    scheduler = configured_cron_scheduler(config.settings.cron, home=config.home)
+    return Client(
+        the_store(config), scheduler, all_tasks(config, app), bell=bell, timezone=config.settings.cron.timezone
+    )
+
+
+def _ring(config: Config, fire: Fire) -> None:
+    broker = the_broker(config)
+    try:
+        broker.enqueue(fire)
+    finally:
+        broker.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """A worker with all that lives beside it in a process, to be started and stopped as one."""
+
+    store: Store
+    broker: Broker
+    scheduler: CronScheduler
+    worker: Worker
+    leases: Leases
+    declare: Callable[[], None]
+
+    def start(self) -> None:
+        """Start everything, and return at once: the first fire must not wait for NAS's list (I9)."""
+        self.scheduler.attach(self.store)
+        self.leases.start()
+        self.worker.start()
+        threading.Thread(target=self._start_provider, name="hermes-cron-provider", daemon=True).start()
+
+    def stop(self) -> None:
+        """Drain, arm what is still wanted if NAS answers, and give everything back."""
+        self.worker.stop()
+        self.scheduler.stop()
+        self.leases.stop()
+        self.broker.close()
+        self.store.close()
+
+    def _start_provider(self) -> None:
+        try:
+            self.declare()
+            self.scheduler.start(self.store, self.broker)
+        except Exception:  # noqa: BLE001 - a worker without its provider still sweeps; that is better than none.
+            _log.exception("the provider %s could not be started", self.scheduler.name)
+
+
+def make_crew(config: Config, app: HermesCron | None, *, store: Store, broker: Broker) -> Crew:
+    """The worker of this process, joined to its seams; always with a trigger (I7).
+
+    Raises:
+        ConfigError, ProviderError: The provider is unusable, and `cron.fallback` is `fail`.
+    """
+    settings = config.settings
+    if settings.worker.pool != "threads":
+        raise ConfigError("worker.pool can only be threads in this version.", field="worker.pool")
+    tasks = all_tasks(config, app)
+    scheduler = resolve_cron_scheduler(settings.cron, home=config.home)
+    lease = timedelta(seconds=settings.worker.lease_seconds)
+    leases = Leases(store, lease)
+    firing = Firing(
+        store, broker, scheduler, Claimer(_worker_name(), lease), leases.keep,
+        lambda run, sign: execute(run, tasks, sign, utc_now), lambda: worker.awake(),
+    )  # fmt: skip
+    worker = Worker(
+        store, broker, scheduler, firing.fire_due, leases.ask_all, concurrency=settings.worker.concurrency,
+        drain=timedelta(seconds=settings.worker.drain_seconds),
+    )  # fmt: skip
+    client = Client(store, scheduler, tasks, timezone=settings.cron.timezone)
+    return Crew(store, broker, scheduler, worker, leases, partial(_declare, client, app))
+
+
+def _declare(client: Client, app: HermesCron | None) -> None:
+    if app is None:
+        return
+    for declared in app.jobs.values():
+        # One job that cannot be kept harms no other (I17).
+        try:
+            client.declare([declared])
+        except HermesCronError as error:
+            _log.error("the job %s of the app %s is not kept: %s", declared.id, app.name, error)
+
+
+def _worker_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"

@@ -1,0 +1,239 @@
+"""`Client`: the programmatic door to jobs. What it changes is armed, as far as NAS answers, before it returns."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from hermes_cron.app import Declared
+from hermes_cron.errors import BrokerError, JobNotFound, TaskNotFound
+from hermes_cron.fire import Fire
+from hermes_cron.interfaces import CronScheduler, Step, Store
+from hermes_cron.job import Job
+from hermes_cron.ledger import Entry
+from hermes_cron.policy import Policy
+from hermes_cron.record import Moment, Record
+from hermes_cron.rules import change
+from hermes_cron.run import Run
+from hermes_cron.schedule import Schedule
+from hermes_cron.task import Task
+
+_log = logging.getLogger("hermes_cron.client")
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A change that is stored. `armed` tells whether NAS holds what the job now needs; else it stays wanted."""
+
+    job: Job
+    armed: bool = True
+    fire: Entry | None = None
+
+
+def upcoming(job: Job, base: datetime, count: int) -> list[datetime]:
+    """The job's next `count` fires after `base`, should nobody change it."""
+    fires: list[datetime] = []
+    at = job.fire_after(base)
+    while at is not None and len(fires) < count:
+        fires.append(at)
+        at = job.fire_after(at)
+    return fires if job.repeat is None else fires[: job.repeat - job.counted]
+
+
+def _moved(old: Schedule, text: str | None, timezone: str | None, anchor: str | None, now: datetime) -> Schedule:
+    if text is None and timezone is None and anchor is None:
+        return old
+    # An instant stays the instant it is; everything else is read anew in its zone.
+    text = text or (old.text if old.kind == "once" else old.source or old.text)
+    return Schedule.parse(text, timezone=timezone or old.timezone, now=now, anchor=anchor or old.anchor)
+
+
+class Client:
+    """Add, look at, change and run jobs; from any process that reaches the store.
+
+    `bell` announces a job to live workers where the broker is shared; None where it is not. `tasks` are those that
+    jobs may name.
+    """
+
+    def __init__(
+        self, store: Store, scheduler: CronScheduler, tasks: Mapping[str, Task], *,
+        bell: Callable[[Fire], None] | None = None, timezone: str = "UTC",
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._scheduler = scheduler
+        self._tasks = tasks
+        self._bell = bell
+        self._timezone = timezone
+        scheduler.attach(store)
+
+    def add(
+        self, id: str, schedule: str, task: str, *, args: Mapping[str, Any] | None = None,  # noqa: A002 - as wire and CLI.
+        timezone: str | None = None, anchor: str = "fire", policy: Mapping[str, Any] | None = None,
+    ) -> Changed:  # fmt: skip
+        """Add a job.
+
+        Raises:
+            JobExists: There is one with this id.
+            ScheduleError, JobInvalid, TaskNotFound, TaskInvalid: It cannot be one; `field` says why.
+        """
+        declared = Declared(id, task, schedule, timezone, anchor, dict(args or {}), dict(policy or {}))
+        job = self._store.change(id, partial(change.create, job=self._job(declared)))
+        return self._armed(job)
+
+    def get(self, job_id: str) -> Job:
+        """The job with this id.
+
+        Raises:
+            JobNotFound: There is none.
+        """
+        return change.known_job(self._store.read(job_id) or Record(job_id))
+
+    def record(self, job_id: str) -> Record:
+        """The job with its arm, its open runs and its unsettled fires.
+
+        Raises:
+            JobNotFound: There is none.
+        """
+        self.get(job_id)
+        return self._store.read(job_id) or Record(job_id)
+
+    def list(self) -> Sequence[Record]:
+        """All jobs, by id, each with its arm and open runs."""
+        return self._store.jobs()
+
+    def update(
+        self, job_id: str, *, schedule: str | None = None, timezone: str | None = None, task: str | None = None,
+        args: Mapping[str, Any] | None = None, anchor: str | None = None,
+        policy: Mapping[str, Any] | None = None, if_revision: int | None = None,
+    ) -> Changed:  # fmt: skip
+        """Change what is given, and nothing else; a policy given as None goes back to its default.
+
+        Raises:
+            JobNotFound: There is no such job.
+            JobStateError: It is not at `if_revision` any more.
+            ScheduleError, JobInvalid, TaskNotFound, TaskInvalid: It cannot be so; `field` says why.
+        """
+
+        def step(record: Record, moment: Moment) -> tuple[Record, Job]:
+            old = change.known_job(record)
+            wanted = {**old.policy.to_dict(), **(policy or {})}
+            new = replace(
+                old, task=task or old.task, args=dict(old.args if args is None else args),
+                schedule=_moved(old.schedule, schedule, timezone, anchor, moment.now),
+                policy=Policy.from_dict({name: value for name, value in wanted.items() if value is not None}),
+            )  # fmt: skip
+            if task is not None or args is not None:
+                self._check(new)
+            return change.edit(record, moment, job=new, if_revision=if_revision)
+
+        return self._armed(self._store.change(job_id, step))
+
+    def pause(self, job_id: str, reason: str = "") -> Changed:
+        """Let nothing of the job start from now on.
+
+        Raises:
+            JobNotFound: There is no such job.
+            JobStateError: It is completed.
+        """
+        return self._armed(self._store.change(job_id, partial(change.pause, reason=reason)))
+
+    def resume(self, job_id: str) -> Changed:
+        """Let the job fire again, counted from now.
+
+        Raises:
+            JobNotFound: There is no such job.
+            JobStateError: It is completed, or has no fire left.
+        """
+        return self._armed(self._store.change(job_id, change.resume))
+
+    def remove(self, job_id: str) -> Changed:
+        """Remove the job; a live run of it goes on to its end.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        job = self.get(job_id)
+        self._store.change(job_id, change.remove)
+        return self._armed(job)
+
+    def run(self, job_id: str) -> Changed:
+        """Run the job once, now, beside its schedule; `fire` is its entry in the ledger.
+
+        Raises:
+            JobNotFound: There is no such job.
+            JobStateError: It is paused, completed, or everything is stopped.
+        """
+        step: Step[Entry] = partial(change.run_now, uuid=uuid.uuid4().hex)
+        entry = self._store.change(job_id, step)
+        changed = replace(self._armed(self.get(job_id)), fire=entry)
+        self._ring(Fire(job_id, kind="manual"))
+        return changed
+
+    def runs(self, job_id: str | None = None, limit: int = 100) -> Sequence[Run]:
+        """Runs, open and ended, the newest first."""
+        return self._store.runs(job_id, limit=limit)
+
+    def fires(self, job_id: str | None = None, limit: int = 100) -> Sequence[Entry]:
+        """The ledger: fires and their outcomes, the newest first."""
+        return self._store.fires(job_id, limit=limit)
+
+    def declare(self, jobs: Iterable[Declared]) -> Sequence[str]:
+        """Put the jobs that the code declares into the store, where they are new or differ; the ids of those.
+
+        The code wins over what was edited elsewhere; a pause stays. They are armed by the next reconcile.
+        """
+        return [declared.id for declared in jobs if self._declare(declared)]
+
+    def _declare(self, declared: Declared) -> bool:
+        try:
+            old = self.get(declared.id)
+        except JobNotFound:
+            self._store.change(declared.id, partial(change.create, job=self._job(declared)))
+            return True
+        zone = declared.timezone or self._timezone
+        same = (old.schedule.source, old.schedule.timezone, old.schedule.anchor) == (
+            " ".join(declared.schedule.split()), zone, declared.anchor,
+        )  # fmt: skip
+        policy = Policy.from_dict(declared.policy)
+        if same and (old.task, dict(old.args), old.policy) == (declared.task, dict(declared.args), policy):
+            return False
+        # What says the same is kept: read anew, `in 30m` would move, and an instant that has passed be refused.
+        new = self._job(declared, old.schedule if same else None)
+        self._store.change(declared.id, partial(change.edit, job=new))
+        return True
+
+    def _job(self, declared: Declared, schedule: Schedule | None = None) -> Job:
+        schedule = schedule or Schedule.parse(
+            declared.schedule, timezone=declared.timezone or self._timezone, now=self._store.now(),
+            anchor=declared.anchor,
+        )  # fmt: skip
+        policy = Policy.from_dict(declared.policy)
+        job = Job(declared.id, declared.task, schedule, dict(declared.args), policy)
+        self._check(job)
+        return job
+
+    def _check(self, job: Job) -> None:
+        task = self._tasks.get(job.task)
+        if task is None:
+            close = difflib.get_close_matches(job.task, self._tasks, n=1)
+            known = ", ".join(sorted(self._tasks)) or "none"
+            hint = f"Did you mean {close[0]!r}?" if close else f"Known are {known}; -A module:app brings yours."
+            raise TaskNotFound(f"There is no task {job.task!r}.", hint=hint, field="task")
+        task.check(job.args)
+
+    def _armed(self, job: Job) -> Changed:
+        return Changed(job, armed=job.id not in self._scheduler.on_jobs_changed([job.id]))
+
+    def _ring(self, fire: Fire) -> None:
+        if self._bell is None:
+            return
+        try:
+            self._bell(fire)
+        except BrokerError as error:
+            _log.warning("the workers could not be told of %s (%s); they find it by themselves", fire.job_id, error)
