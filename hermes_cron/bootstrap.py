@@ -191,7 +191,7 @@ def make_crew(config: Config, app: HermesCron | None, *, store: Store, broker: B
     leases = Leases(store, lease)
     firing = Firing(
         store, broker, scheduler, Claimer(_worker_name(), lease), leases.keep,
-        lambda run, sign: execute(run, tasks, sign, utc_now), lambda: worker.awake(),
+        lambda run, sign: execute(run, tasks, sign, utc_now), lambda: worker.awake(),  # noqa: PLW0108 - the worker is made below.
     )  # fmt: skip
     worker = Worker(
         store, broker, scheduler, firing.fire_due, leases.ask_all, concurrency=settings.worker.concurrency,

@@ -27,7 +27,9 @@ T = TypeVar("T")
 
 _log = logging.getLogger("hermes_cron.server")
 _BACKLOG = 2048
-_BOOT_ERROR = 3
+BOOT_ERROR = 3
+"""The code with which a worker process tells gunicorn that another try will not help."""
+
 
 SETTINGS: Mapping[str, Any] = {
     "worker_class": "gthread",
@@ -133,7 +135,7 @@ def serve(
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
-        if end.code == _BOOT_ERROR:
+        if end.code == BOOT_ERROR:
             raise HermesCronError("The server could not start.", hint="The line before this one says why.") from end
         if end.code:
             raise HermesCronError(f"The server ended with code {end.code}.") from end
@@ -206,4 +208,4 @@ def _or_exit(make: Callable[[], T]) -> T:
     except HermesCronError as error:
         # A traceback would hide the sentence from its reader.
         print(f"hermes-cron: {error} [{error.code}]", file=sys.stderr)  # noqa: T201 - it is for people.
-        sys.exit(_BOOT_ERROR)
+        sys.exit(BOOT_ERROR)

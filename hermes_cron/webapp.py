@@ -1,0 +1,32 @@
+"""Join the HTTP side: the webhook and what is asked about the process, as one Falcon application."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+
+import falcon
+
+from hermes_cron.api.status import Health, LoadReport, Readiness
+from hermes_cron.interfaces import Broker, FireVerifier, Store
+from hermes_cron.webhook import FireWebhook
+
+
+def make_webapp(verifier: FireVerifier, broker: Broker, store: Callable[[], Store]) -> falcon.App:
+    """The application that answers fires and questions; `store` is called at the first question that needs it."""
+    app = falcon.App()
+    app.req_options.strip_url_path_trailing_slash = False
+    app.set_error_serializer(_plain_error)
+    kept = functools.lru_cache(maxsize=1)(store)
+    for resource in (
+        FireWebhook(verifier, broker), Health(), Readiness(verifier, broker), LoadReport(broker, kept),
+    ):  # fmt: skip
+        app.add_route(resource.path, resource)
+    return app
+
+
+def _plain_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
+    """One form for what the framework refuses by itself: an unknown path, another method, a broken request."""
+    resp.content_type = falcon.MEDIA_JSON
+    resp.data = json.dumps({"error": {"code": error.status[:3], "message": error.title or error.status[4:]}}).encode()
