@@ -256,12 +256,11 @@ class CronSettings:
         "Who wakes us: empty for the built-in ticker, or chronos, or a plugin's name.",
         name(r"[A-Za-z][A-Za-z0-9_-]{0,63}", "the name of a provider: letters, digits, - and _"),
     )
-    fallback: str = _option(
-        "builtin", "What to do when the provider is unusable: builtin or fail.", choice("builtin", "fail")
-    )
+    fallback: str = _option("builtin", "If the provider is unusable: builtin or fail.", choice("builtin", "fail"))
     timezone: str = _option("UTC", "The zone of jobs that name none.", timezone)
     chronos: ChronosSettings = _section(ChronosSettings)
     verifier: str = _option("nas-jwt", "How a fire is verified: nas-jwt or cron-key.", choice("nas-jwt", "cron-key"))
+    key_file: str = _option("", "A file with the secret that per-job keys are derived from; for cron-key.", text)
 
 
 @dataclass(frozen=True, slots=True)
