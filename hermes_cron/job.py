@@ -82,6 +82,11 @@ class Job:
         return 1 if self.schedule.kind == "once" and self.policy.repeat is None else self.policy.repeat
 
     @property
+    def used_up(self) -> bool:
+        """Whether as many fires are counted as `repeat` allows."""
+        return self.repeat is not None and self.counted >= self.repeat
+
+    @property
     def grace(self) -> timedelta:
         """How late a fire may still run."""
         return self.policy.grace_for(self.schedule.period)
@@ -93,7 +98,7 @@ class Job:
 
     def fire_after(self, base: datetime) -> datetime | None:
         """Its first fire strictly after `base` within its window: a slot of the schedule plus its offset."""
-        if self.repeat is not None and self.counted >= self.repeat:
+        if self.used_up:
             return None
         offset = self.offset
         slot = self.schedule.next_after(base - offset)

@@ -51,9 +51,9 @@ class Record:
 
     @property
     def waiting(self) -> tuple[Entry, ...]:
-        """Fires that wait for their turn, the oldest first; retries are not among them."""
+        """Fires that wait for their turn, the oldest first (one that was handed back, too); no retries."""
         ready = [e for e in self.entries if e.state is FireState.WAITING and e.not_before is None]
-        return tuple(sorted(ready, key=lambda e: (e.since or e.fire_at, e.fire_at)))
+        return tuple(sorted(ready, key=lambda e: (e.fire_at, e.key)))
 
     @property
     def retries(self) -> tuple[Entry, ...]:

@@ -7,23 +7,30 @@ from datetime import datetime, timedelta
 
 from hermes_cron.arm import Order
 from hermes_cron.record import Moment, Record
-from hermes_cron.rules.change import purged
+from hermes_cron.rules.wake import purged
 
 
 def lease(
     record: Record, moment: Moment, *, token: str, horizon: timedelta | None = None
 ) -> tuple[Record, Order | None]:
-    """Take the right to call NAS about this id; None while another has it, nothing is wanted, or all is stopped."""
-    if moment.stopped and record.arm.wake_at is not None:
-        return record, None
-    arm, order = record.arm.lease(record.job_id, token, moment.now, horizon)
-    return replace(record, arm=arm), order
+    """Take the right to call NAS about this id; None while another has it, or nothing is wanted.
+
+    While everything is stopped no alarm is wanted: a fire, which has spent its own, is answered with a cancel.
+    """
+    arm = record.arm
+    if moment.stopped and arm.wake_at is not None:
+        if arm.known:
+            return record, None
+        # The cancel stands for no wake of the job, so it confirms nothing, and `start` finds the arm wanted.
+        arm = replace(arm, wake_at=None)
+    arm, order = arm.lease(record.job_id, token, moment.now, horizon)
+    return replace(record, arm=replace(arm, wake_at=record.arm.wake_at)), order
 
 
 def confirm(record: Record, moment: Moment, *, order: Order) -> tuple[Record, bool]:
     """NAS did as ordered; the answer tells whether something is still wanted, because it changed meanwhile."""
     record = replace(record, arm=record.arm.confirm(order))
-    wanted = record.arm.wanted
+    wanted = record.arm.wanted and not (moment.stopped and record.arm.wake_at is not None)
     return purged(record), wanted
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
+from hermes_cron.clock import to_micros
 from hermes_cron.errors import JobExists, JobNotFound, JobStateError, RunNotFound, ScheduleError
 from hermes_cron.job import Job, JobState
 from hermes_cron.ledger import Entry, FireState, manual_key
 from hermes_cron.record import Moment, Record
-from hermes_cron.rules.wake import let_go, settled
-from hermes_cron.run import Run
+from hermes_cron.rules.wake import due_let_go, let_go, next_from_completion, repeat_used_up, settled
+from hermes_cron.run import Run, RunState
 
 
 def create(record: Record, moment: Moment, *, job: Job) -> tuple[Record, Job]:
@@ -22,8 +24,8 @@ def create(record: Record, moment: Moment, *, job: Job) -> tuple[Record, Job]:
     """
     if record.known:
         raise JobExists(f"There is a job {job.id!r} already.", hint="Edit it, or choose another id.", field="id")
-    # The fence must not fall when an id comes back after its row is gone, so it starts at the second of creation.
-    fence = record.job.fence if record.job is not None else int(moment.now.timestamp())
+    # The fence must not fall when an id comes back after its row is gone, so it starts at the millisecond of creation.
+    fence = record.job.fence if record.job is not None else to_micros(moment.now) // 1000
     new = replace(job, created_at=moment.now, fence=fence, counted=0, failures_in_row=0, last_fire_at=None)
     if new.state is JobState.SCHEDULED:
         new = _with_next(new, moment)
@@ -34,7 +36,7 @@ def edit(record: Record, moment: Moment, *, job: Job, if_revision: int | None = 
     """Put `job`'s definition in the place of what is kept; a live run keeps what it was claimed with.
 
     The next fire is worked out anew, from now, only if schedule, zone, window or jitter changed; what was due,
-    waiting or to be retried is then settled in the same step.
+    waiting or to be retried is then settled in the same step, but for manual runs, and a used-up `repeat` begins anew.
 
     Raises:
         JobNotFound: There is no such job.
@@ -47,11 +49,11 @@ def edit(record: Record, moment: Moment, *, job: Job, if_revision: int | None = 
     revision = old.revision + 1
     new = replace(old, task=job.task, args=job.args, schedule=job.schedule, policy=job.policy, revision=revision)
     if not _moved(old, new):
-        return _answer(settled(replace(record, job=new), moment))
-    record = let_go(record, moment, scheduled=FireState.SKIPPED, retry=FireState.FAILED, reason="edited")
-    counted = 0 if old.state is JobState.COMPLETED else new.counted
-    state = JobState.SCHEDULED if old.state is JobState.COMPLETED else new.state
-    new = replace(new, scheduled_in=revision, counted=counted, state=state)
+        return _answer(settled(_recounted(replace(record, job=new), moment, old), moment))
+    record = let_go(record, moment, scheduled=FireState.SKIPPED, manual=None, reason="edited")
+    over = old.state is JobState.COMPLETED
+    state = JobState.SCHEDULED if over else new.state
+    new = replace(new, scheduled_in=revision, counted=0 if over or new.used_up else new.counted, state=state)
     if state is JobState.SCHEDULED:
         new = _with_next(new, moment)
     return _answer(settled(replace(record, job=new), moment))
@@ -67,7 +69,8 @@ def pause(record: Record, moment: Moment, *, reason: str = "") -> tuple[Record, 
     job = known_job(record)
     if job.state is JobState.COMPLETED:
         raise JobStateError(f"Job {job.id!r} is completed: there is nothing to pause.")
-    record = let_go(record, moment, scheduled=FireState.SKIPPED, retry=FireState.FAILED, reason="paused")
+    record = let_go(record, moment, scheduled=FireState.SKIPPED, manual=FireState.CANCELLED, reason="paused")
+    record = _barred(record, _unbegun(record), "paused")
     paused = known_job(record).with_state(JobState.PAUSED, reason or job.reason)
     return _answer(settled(replace(record, job=paused), moment))
 
@@ -99,10 +102,10 @@ def remove(record: Record, moment: Moment) -> tuple[Record, None]:
         JobNotFound: There is no such job.
     """
     known_job(record)
-    both = FireState.CANCELLED
-    record = let_go(record, moment, scheduled=both, retry=FireState.FAILED, reason="removed")
+    record = let_go(record, moment, scheduled=FireState.CANCELLED, manual=FireState.CANCELLED, reason="removed")
+    record = _barred(record, record.open_runs, "removed")
     record = replace(record, job=known_job(record).with_state(JobState.REMOVED))
-    return purged(settled(record, moment)), None
+    return settled(record, moment), None
 
 
 def run_now(record: Record, moment: Moment, *, uuid: str) -> tuple[Record, Entry]:
@@ -135,28 +138,18 @@ def cancel_run(record: Record, moment: Moment, *, run_id: str, reason: str = "ca
 
 
 def after_stop(record: Record, moment: Moment) -> tuple[Record, None]:
-    """The end of a global stop: what came due meanwhile is `skipped`."""
+    """The end of a global stop: what came due meanwhile is `skipped`, a retry `failed`; what waited, waits on.
+
+    To be taken for every job before the stop is lifted, so that nothing it is about to settle can start.
+    """
+    record = _barred(record, _unbegun(record), "stopped")
     if record.job is None or record.job.state is not JobState.SCHEDULED:
         return record, None
-    return settled(let_go_due_only(record, moment), moment), None
-
-
-def let_go_due_only(record: Record, moment: Moment) -> Record:
-    """Settle as skipped what came due while everything was stopped; what already waited, waits on."""
-    waiting = record.entries
-    cleared = let_go(
-        replace(record, entries=()), moment, scheduled=FireState.SKIPPED, retry=FireState.FAILED, reason="stopped"
-    )
-    return replace(cleared, entries=(*waiting, *cleared.entries))
-
-
-def purged(record: Record) -> Record:
-    """The record without its removed job, once no run is open, no fire unsettled and no disarm wanted."""
-    job = record.job
-    over = not record.open_runs and not any(e.open for e in record.entries) and not record.arm.wanted
-    if job is None or job.state is not JobState.REMOVED or not over or record.arm.wake_at is not None:
-        return record
-    return replace(record, job=None, arm=type(record.arm)())
+    record = due_let_go(record, moment, FireState.SKIPPED, "stopped")
+    for entry in record.retries:
+        if entry.not_before is not None and entry.not_before <= moment.now:
+            record = record.with_entry(entry.settle(FireState.FAILED, "stopped", moment.now))
+    return settled(next_from_completion(record, moment), moment), None
 
 
 def known_job(record: Record) -> Job:
@@ -180,8 +173,35 @@ def _with_next(job: Job, moment: Moment) -> Job:
     return replace(job, next_fire_at=next_fire_at)
 
 
+def _recounted(record: Record, moment: Moment, old: Job) -> Record:
+    """The record after an edit that did not move the schedule, but may have changed how often it fires."""
+    job = record.job
+    if job is None or job.repeat == old.repeat:
+        return record
+    if job.used_up:
+        return repeat_used_up(record, moment)
+    if job.state is JobState.COMPLETED:
+        return replace(record, job=_with_next(replace(job, state=JobState.SCHEDULED), moment))
+    if old.used_up and job.state is JobState.SCHEDULED and not job.anchored_at_completion:
+        return record.with_job(next_fire_at=job.fire_after(moment.now))
+    return record
+
+
+def _unbegun(record: Record) -> list[Run]:
+    return [run for run in record.open_runs if run.state is RunState.CLAIMED]
+
+
+def _barred(record: Record, runs: Iterable[Run], reason: str) -> Record:
+    # I15: what was claimed before this may not begin after it, even if the job is soon open again.
+    for run in runs:
+        entry = record.entry(run.key)
+        if entry is not None and entry.open:
+            record = record.with_entry(replace(entry, reason=reason))
+    return record
+
+
 def _moved(old: Job, new: Job) -> bool:
-    window = ("starts_at", "ends_at", "jitter", "repeat")
+    window = ("starts_at", "ends_at", "jitter")
     return old.schedule != new.schedule or any(getattr(old.policy, w) != getattr(new.policy, w) for w in window)
 
 

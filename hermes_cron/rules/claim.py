@@ -11,7 +11,7 @@ from hermes_cron.job import Job, JobState
 from hermes_cron.ledger import Entry, FireState, scheduled_key
 from hermes_cron.record import Moment, Record
 from hermes_cron.rules.due import decide_due
-from hermes_cron.rules.wake import guard_after, may_run, settled
+from hermes_cron.rules.wake import guard_after, may_run, next_from_completion, repeat_used_up, settled
 from hermes_cron.run import Run, RunState
 
 TAKEN_OVER = "its worker died; taken over"
@@ -77,6 +77,15 @@ def closed_because(record: Record, moment: Moment) -> str:
     return "stopped" if moment.stopped else ""
 
 
+def barred(record: Record, moment: Moment, entry: Entry) -> str:
+    """Why this fire, of which a run is open, may not start or be tried again; empty when it may.
+
+    Its job may be open again meanwhile (resumed, added anew): what a pause, a removal or a stop had found claimed
+    carries the reason with it (I15).
+    """
+    return closed_because(record, moment) or (entry.reason if entry.state is FireState.RUNNING else "")
+
+
 def grant(record: Record, moment: Moment, entry: Entry, claimer: Claimer) -> tuple[Record, Run]:
     """Open a run of this fire under the next fence, leased to the claimer; count the fire at its first attempt."""
     job = _job(record)
@@ -96,19 +105,7 @@ def grant(record: Record, moment: Moment, entry: Entry, claimer: Claimer) -> tup
     last_fire_at = job.last_fire_at if entry.manual else entry.fire_at
     record = record.with_run(run).with_entry(running)
     record = record.with_job(fence=fence, last_fire_at=last_fire_at, counted=job.counted + first)
-    return (_repeat_used_up(record, moment) if first else record), run
-
-
-def _repeat_used_up(record: Record, moment: Moment) -> Record:
-    job = _job(record)
-    if job.repeat is None or job.counted < job.repeat:
-        return record
-    # I14: no fire beyond the last counted one may run, neither the next nor one that waits uncounted.
-    record = record.with_job(next_fire_at=None)
-    for entry in record.waiting:
-        if not entry.counted and not entry.manual:
-            record = record.with_entry(entry.settle(FireState.SKIPPED, "repeat", moment.now))
-    return record
+    return (repeat_used_up(record, moment) if first else record), run
 
 
 def _early_by(record: Record, moment: Moment, fire: Fire) -> float | None:
@@ -131,9 +128,10 @@ def _take_over(record: Record, moment: Moment, claimer: Claimer) -> tuple[Record
         if entry is None or not entry.open:
             continue
         entry = replace(entry, deaths=entry.deaths + 1)
-        job = _job(record)
-        if entry.deaths > job.policy.reruns or job.state is not JobState.SCHEDULED:
-            record = _interrupted(record, moment, entry)
+        if barred(record, moment, entry) or (entry.deaths > _job(record).policy.reruns and not run.cancel):
+            record = _not_again(record, moment, entry, FireState.INTERRUPTED, "its worker died")
+        elif run.cancel:
+            record = _not_again(record, moment, entry, FireState.CANCELLED, run.cancel)
         elif granted is None:
             record, granted = grant(record, moment, entry, claimer)
         else:
@@ -142,18 +140,8 @@ def _take_over(record: Record, moment: Moment, claimer: Claimer) -> tuple[Record
     return record, granted
 
 
-def _interrupted(record: Record, moment: Moment, entry: Entry) -> Record:
-    record = record.with_entry(entry.settle(FireState.INTERRUPTED, "its worker died", moment.now))
-    return next_from_completion(record, moment)
-
-
-def next_from_completion(record: Record, moment: Moment) -> Record:
-    """For a job anchored at completion: its next fire, counted from now, once nothing of it runs or waits."""
-    job = _job(record)
-    idle = not record.open_runs and not any(e.open and not e.manual for e in record.entries)
-    if job.anchored_at_completion and job.state is JobState.SCHEDULED and job.next_fire_at is None and idle:
-        return record.with_job(next_fire_at=job.fire_after(moment.now))
-    return record
+def _not_again(record: Record, moment: Moment, entry: Entry, outcome: FireState, reason: str) -> Record:
+    return next_from_completion(record.with_entry(entry.settle(outcome, reason, moment.now)), moment)
 
 
 def _retries_ready(record: Record, moment: Moment) -> Record:

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from hermes_cron.job import JobState
 from hermes_cron.ledger import Entry, FireState
 from hermes_cron.record import Moment, Record
-from hermes_cron.rules.claim import closed_because, next_from_completion
-from hermes_cron.rules.wake import guard_after, may_run, settled
+from hermes_cron.rules.claim import barred, closed_because
+from hermes_cron.rules.wake import guard_after, let_go, may_run, next_from_completion, settled
 from hermes_cron.run import Run, RunState
 
 OUTCOMES = {
@@ -43,9 +43,9 @@ def begin(record: Record, moment: Moment, *, run: Run, lease: timedelta) -> tupl
     held = _held(record, run)
     if held is None:
         return record, Lost("taken over")
-    closed = closed_because(record, moment)
-    if closed or held.cancel:
-        reason = closed or held.cancel
+    entry = record.entry(run.key)
+    reason = (barred(record, moment, entry) if entry else closed_because(record, moment)) or held.cancel
+    if reason:
         ended = replace(held, state=RunState.CANCELLED, ended_at=moment.now, error=f"not started: {reason}")
         record, _ = _ended(record, moment, ended)
         return record, Lost(reason)
@@ -80,17 +80,20 @@ def complete(record: Record, moment: Moment, *, run: Run) -> tuple[Record, Ended
 
 
 def hand_back(record: Record, moment: Moment, *, run: Run, reason: str) -> tuple[Record, Ended]:
-    """A draining worker gives the run up: its fire waits again, and it is not counted in `reruns`."""
+    """A draining worker gives the run up: its fire waits again, and it is not counted in `reruns`.
+
+    It ends `cancelled` where nothing may come of it any more. A global stop is no such reason: `start` ends it.
+    """
     held = _held(record, run)
     if held is None:
         return record, Ended(written=False)
     record = record.with_run(replace(held, state=RunState.ABANDONED, ended_at=moment.now, error=reason))
     entry = record.entry(run.key)
     if entry is not None and entry.open:
-        closed = closed_because(record, moment)
+        over = held.cancel or barred(record, replace(moment, stopped=False), entry)
         waiting = replace(entry, state=FireState.WAITING, since=moment.now, reason="handed back")
-        record = record.with_entry(entry.settle(FireState.CANCELLED, closed, moment.now) if closed else waiting)
-    return settled(record, moment), Ended(written=True, ring=True)
+        record = record.with_entry(entry.settle(FireState.CANCELLED, over, moment.now) if over else waiting)
+    return _closed(record, moment)
 
 
 def _held(record: Record, run: Run) -> Run | None:
@@ -104,6 +107,10 @@ def _ended(record: Record, moment: Moment, run: Run) -> tuple[Record, Ended]:
     entry = record.entry(run.key)
     if entry is not None and entry.open:
         record = _fire_ended(record, moment, run, entry)
+    return _closed(record, moment)
+
+
+def _closed(record: Record, moment: Moment) -> tuple[Record, Ended]:
     record = next_from_completion(record, moment)
     record = settled(record, moment)
     ring = any(may_run(record, e) for e in record.waiting) and not closed_because(record, moment)
@@ -118,13 +125,13 @@ def _fire_ended(record: Record, moment: Moment, run: Run, entry: Entry) -> Recor
             waiting = replace(entry, state=FireState.WAITING, not_before=retry_at, reason=run.error[:200])
             return record.with_entry(waiting)
     record = record.with_entry(entry.settle(OUTCOMES[run.state], run.error[:200], moment.now))
-    return record if entry.manual or run.state is RunState.CANCELLED else _streak(record, run)
+    return record if entry.manual or run.state is RunState.CANCELLED else _streak(record, moment, run)
 
 
 def _retry_at(record: Record, moment: Moment, run: Run, entry: Entry) -> datetime | None:
-    """When to try again; None when attempts are used up, or the next fire comes first."""
+    """When to try again; None when attempts are used up, it was cancelled, or the next fire comes first."""
     job = record.job
-    if job is None or closed_because(record, moment) or entry.failures >= job.policy.max_attempts:
+    if job is None or barred(record, moment, entry) or run.cancel or entry.failures >= job.policy.max_attempts:
         return None
     ceiling = min(job.policy.backoff_cap, job.policy.backoff * 2 ** min(entry.failures - 1, 32))
     share = int.from_bytes(hashlib.sha256(run.id.encode()).digest()[:8]) / 2**64
@@ -133,7 +140,7 @@ def _retry_at(record: Record, moment: Moment, run: Run, entry: Entry) -> datetim
     return None if too_late else at
 
 
-def _streak(record: Record, run: Run) -> Record:
+def _streak(record: Record, moment: Moment, run: Run) -> Record:
     job = record.job
     if job is None:
         return record
@@ -142,6 +149,8 @@ def _streak(record: Record, run: Run) -> Record:
     failures = job.failures_in_row + 1
     record = record.with_job(failures_in_row=failures)
     limit = job.policy.pause_on_failure
-    if limit and failures >= limit and job.state is JobState.SCHEDULED and record.job is not None:
-        return replace(record, job=record.job.with_state(JobState.PAUSED, f"{failures} failures in a row"))
-    return record
+    if not limit or failures < limit or job.state is not JobState.SCHEDULED:
+        return record
+    record = let_go(record, moment, scheduled=FireState.SKIPPED, manual=FireState.CANCELLED, reason="paused")
+    assert record.job is not None  # noqa: S101 - `let_go` keeps the job.
+    return replace(record, job=record.job.with_state(JobState.PAUSED, f"{failures} failures in a row"))

@@ -6,22 +6,28 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from hermes_cron.job import JobState
-from hermes_cron.ledger import Entry, FireState
+from hermes_cron.ledger import Entry, FireState, scheduled_key
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
 
 GUARD_WITHOUT_TIMEOUT = timedelta(hours=1)
+GUARD_STEP = timedelta(minutes=1)
+"""How far a guard that finds its lease alive moves on at least, where the run has a timeout."""
+
 BACKLOG = "backlog"
 """Why a fire waits that is one of several to be run one after another."""
 
 
 def settled(record: Record, moment: Moment) -> Record:
-    """The record with its guards moved on, its job completed where it is done, and its wake worked out anew."""
+    """The record with its guards moved on, its job completed where it is done, and its wake worked out anew.
+
+    A removed job goes for good with the last of what is left of it.
+    """
     if record.job is None:
         return record
     record = _guards_moved(record, moment.now)
     record = _completed(record)
-    return replace(record, arm=replace(record.arm, wake_at=wake_at(record)))
+    return purged(replace(record, arm=replace(record.arm, wake_at=wake_at(record))))
 
 
 def wake_at(record: Record) -> datetime | None:
@@ -52,8 +58,8 @@ def guard_after(start: datetime, timeout: float | None, lease: timedelta) -> dat
 def _guards_moved(record: Record, now: datetime) -> Record:
     for run in record.open_runs:
         if run.guard_at is not None and run.guard_at <= now and _alive(run, now):
-            step = GUARD_WITHOUT_TIMEOUT if run.timeout is None else timedelta(seconds=60)
-            record = record.with_run(replace(run, guard_at=now + step))
+            step = GUARD_WITHOUT_TIMEOUT if run.timeout is None else GUARD_STEP
+            record = record.with_run(replace(run, guard_at=max(now + step, run.lease_until or now)))
     return record
 
 
@@ -63,28 +69,62 @@ def _alive(run: Run, now: datetime) -> bool:
 
 def _completed(record: Record) -> Record:
     job = record.job
-    if job is None or job.state is not JobState.SCHEDULED or job.next_fire_at is not None:
+    if job is None or record.open_runs or any(entry.open for entry in record.entries):
         return record
-    if record.open_runs or any(entry.open for entry in record.entries):
+    over = job.state is JobState.SCHEDULED and job.next_fire_at is None
+    # I14: every fire that counts has its outcome, and there is no further one; for a paused job too.
+    if over or (job.state is JobState.PAUSED and job.used_up):
+        return replace(record, job=job.with_state(JobState.COMPLETED))
+    return record
+
+
+def next_from_completion(record: Record, moment: Moment) -> Record:
+    """For a job anchored at completion: its next fire, counted from now, once nothing of it runs or waits."""
+    job = record.job
+    if job is None:
         return record
-    # I14: it has no next fire, and every fire that counts has its outcome.
-    return replace(record, job=job.with_state(JobState.COMPLETED))
+    idle = not record.open_runs and not any(e.open and not e.manual for e in record.entries)
+    if job.anchored_at_completion and job.state is JobState.SCHEDULED and job.next_fire_at is None and idle:
+        return record.with_job(next_fire_at=job.fire_after(moment.now))
+    return record
 
 
-def let_go(record: Record, moment: Moment, *, scheduled: FireState, retry: FireState, reason: str) -> Record:
-    """Settle what is due, waiting or to be retried, because its job is paused, removed, moved or was stopped.
+def purged(record: Record) -> Record:
+    """The record without its removed job, once no run is open, no fire unsettled and no disarm wanted."""
+    job = record.job
+    over = not record.open_runs and not any(e.open for e in record.entries) and not record.arm.wanted
+    if job is None or job.state is not JobState.REMOVED or not over or record.arm.wake_at is not None:
+        return record
+    return replace(record, job=None, arm=type(record.arm)())
 
-    A waiting manual run ends `cancelled`, whatever the others end as.
+
+def repeat_used_up(record: Record, moment: Moment) -> Record:
+    """The record with no fire to come beyond the last that counts; what is due or waits uncounted is skipped (I14)."""
+    if record.job is None or not record.job.used_up:
+        return record
+    record = due_let_go(record, moment, FireState.SKIPPED, "repeat").with_job(next_fire_at=None)
+    for entry in record.waiting:
+        if not entry.counted and not entry.manual:
+            record = record.with_entry(entry.settle(FireState.SKIPPED, "repeat", moment.now))
+    return record
+
+
+def let_go(record: Record, moment: Moment, *, scheduled: FireState, manual: FireState | None, reason: str) -> Record:
+    """Settle what is due, waiting or to be retried, because its job is paused, removed or moved.
+
+    A retry's fire ends `failed`, the others as told; `manual` None leaves manual runs waiting.
     """
-    record = _due_let_go(record, moment, scheduled, reason)
+    record = due_let_go(record, moment, scheduled, reason)
     for entry in record.entries:
-        if entry.state is FireState.WAITING:
-            state = retry if entry.not_before is not None else FireState.CANCELLED if entry.manual else scheduled
+        state = manual if entry.manual else scheduled
+        if entry.state is FireState.WAITING and state is not None:
+            state = state if entry.not_before is None else FireState.FAILED
             record = record.with_entry(entry.settle(state, reason, moment.now))
     return record
 
 
-def _due_let_go(record: Record, moment: Moment, state: FireState, reason: str) -> Record:
+def due_let_go(record: Record, moment: Moment, state: FireState, reason: str) -> Record:
+    """Settle the fires that are due and that no claim has decided; the next one lies in the future then."""
     job = record.job
     if job is None or job.next_fire_at is None:
         return record
@@ -97,9 +137,9 @@ def _due_let_go(record: Record, moment: Moment, state: FireState, reason: str) -
 
 def passed(record: Record, first: datetime, last: datetime, state: FireState, reason: str, now: datetime) -> Entry:
     """One ledger row for the due fires from `first` to `last`, that end alike without having run."""
-    from_key = first.isoformat()
     job = record.job
     assert job is not None  # noqa: S101 - only a job has due fires.
     count = 1 if first == last else job.fires_between(first, last)
     last_at = None if first == last else last
-    return Entry(record.job_id, from_key, first, state, last_at=last_at, count=count, reason=reason, settled_at=now)
+    key = scheduled_key(first)
+    return Entry(record.job_id, key, first, state, last_at=last_at, count=count, reason=reason, settled_at=now)

@@ -1,0 +1,254 @@
+"""The protocol as a state machine: people, workers, NAS and the clock do what they like, and every promise holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from hermes_cron import arm as arming
+from hermes_cron.errors import HermesCronError
+from hermes_cron.job import Job, JobState
+from hermes_cron.policy import Policy
+from hermes_cron.rules import arms, change
+from hermes_cron.rules.progress import Ended, Lost
+from hermes_cron.run import Run, RunState
+from hermes_cron.schedule import Schedule
+from tests.unit.rules.world import DAY, HOUR, MINUTE, SECOND, World
+
+SCHEDULES = [
+    Schedule("every", "every 15m"),
+    Schedule("every", "every 10m", anchor="completion"),
+    Schedule("cron", "*/20 * * * *", "Europe/Lisbon"),
+    Schedule("cron", "30 12 * * *"),
+    Schedule("once", "2026-07-01T12:20:00+00:00"),
+    Schedule("once", "2026-07-01T14:00:00+00:00"),
+]
+STEPS = [SECOND, 10 * SECOND, 31 * SECOND, 5 * MINUTE, 15 * MINUTE, HOUR, 26 * HOUR]
+policies = st.builds(
+    Policy, misfire=st.sampled_from(["run_latest", "run_all(3)", "skip"]), grace=st.sampled_from([None, 0, 600]),
+    overlap=st.sampled_from(["skip", "queue", "allow", "replace"]), max_attempts=st.sampled_from([1, 3]),
+    reruns=st.sampled_from([0, 1]), timeout=st.sampled_from([None, 60]), repeat=st.sampled_from([None, 1, 2, 3]),
+    pause_on_failure=st.sampled_from([0, 0, 2]), backoff=st.sampled_from([1, 600]),
+)  # fmt: skip
+jobs = st.builds(
+    lambda schedule, policy: Job("a", "app.task", schedule, policy=policy), st.sampled_from(SCHEDULES), policies
+)
+indices = st.integers(0, 2**16)
+
+
+class Protocol(RuleBasedStateMachine):
+    """One job, any number of workers, and a NAS that fires late, twice and early, but each key only once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.handles: list[Run] = []
+        self.closed: set[str] = set()
+        self.nas: datetime | None = None
+        self.fired: set[datetime] = set()
+        self.messages: list[datetime] = []
+        self.orders: list[tuple[arming.Order, datetime]] = []
+        self.tokens = 0
+
+    @initialize(job=jobs)
+    def create(self, job: Job) -> None:
+        self.world.apply(change.create, job=job)
+
+    @rule(step=st.sampled_from(STEPS), alive=st.booleans())
+    def time_passes(self, step: timedelta, alive: bool) -> None:
+        """A call to NAS never outlives its deadline, so an order still under way has ended by then."""
+        self.orders = [(order, at) for order, at in self.orders if self.world.now + step <= at + 3 * SECOND]
+        self.world.now += step
+        for run in self.world.record.open_runs if alive else ():
+            self.world.renew(run)
+
+    @rule()
+    def time_passes_to_the_wake(self) -> None:
+        wake_at = self.world.record.arm.wake_at
+        if wake_at is not None and wake_at > self.world.now:
+            self.orders.clear()
+            self.world.now = wake_at
+
+    @rule(ahead=st.sampled_from([None, -HOUR, timedelta(0), 30 * SECOND, 2 * MINUTE]), which=indices)
+    def some_fire_is_claimed(self, ahead: timedelta | None, which: int) -> None:
+        job = self.world.record.job
+        known = [] if job is None else [at for at in (job.next_fire_at, job.last_fire_at) if at is not None]
+        at = None if ahead is None else [*known, self.world.now + ahead][which % (len(known) + 1)]
+        self._claim(at)
+
+    @rule(which=indices, twice=st.booleans())
+    @precondition(lambda self: self.messages)
+    def a_message_is_consumed(self, which: int, twice: bool) -> None:
+        at = self.messages[which % len(self.messages)]
+        if self._claim(at) and not twice:
+            self.messages.remove(at)
+
+    def _claim(self, at: datetime | None) -> bool:
+        world = self.world
+        claim = world.claim(at)
+        if claim.run is not None:
+            assert world.job.state is JobState.SCHEDULED, "I15: only a scheduled job is claimed"
+            assert not world.stopped, "I15: nothing is claimed while everything is stopped"
+            self.handles.append(claim.run)
+        return claim.wait is None
+
+    @rule(which=indices)
+    @precondition(lambda self: self.handles)
+    def a_run_begins(self, which: int) -> None:
+        run = self.handles[which % len(self.handles)]
+        held = self._held(run)
+        answer = self.world.begin(run)
+        if held is None or run.id in self.closed or held.cancel:
+            assert isinstance(answer, Lost), "I15, I6: this run may not begin"
+
+    @rule(which=indices, state=st.sampled_from([RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED]))
+    @precondition(lambda self: self.handles)
+    def a_run_completes(self, which: int, state: RunState) -> None:
+        self._fenced(which, lambda run: self.world.complete(run, state, "it failed"))
+
+    @rule(which=indices)
+    @precondition(lambda self: self.handles)
+    def a_run_is_handed_back(self, which: int) -> None:
+        self._fenced(which, self.world.hand_back)
+
+    @rule(which=indices)
+    @precondition(lambda self: self.handles)
+    def a_run_is_renewed(self, which: int) -> None:
+        self._fenced(which, self.world.renew)
+
+    def _fenced(self, which: int, write: Any) -> None:
+        run = self.handles[which % len(self.handles)]
+        held, before = self._held(run), self.world.record
+        answer = write(run)
+        if held is None:
+            assert self.world.record == before, "I6: a stale worker wrote something"
+        assert (held is None) == (isinstance(answer, Lost) or answer == Ended(written=False))
+
+    def _held(self, run: Run) -> Run | None:
+        return self.world.record.run(run.id)
+
+    @rule(what=st.sampled_from([change.pause, change.resume, change.remove]))
+    def a_person_changes_it(self, what: Any) -> None:
+        self._try(what)
+        if what is not change.resume:
+            self.closed |= {run.id for run in self.world.record.open_runs if run.state is RunState.CLAIMED}
+
+    @rule(job=jobs)
+    def a_person_adds_or_edits_it(self, job: Job) -> None:
+        if self.world.record.known:
+            self._try(change.edit, job=job)
+        else:
+            self._try(change.create, job=job)
+
+    @rule(overlap=st.sampled_from(["skip", "queue", "allow", "replace"]), repeat=st.sampled_from([None, 1, 2, 4]))
+    @precondition(lambda self: self.world.record.known)
+    def a_person_edits_its_policies(self, overlap: str, repeat: int | None) -> None:
+        before = self.world.job.next_fire_at
+        policy = replace(self.world.job.policy, overlap=overlap, repeat=repeat)
+        self._try(change.edit, job=replace(self.world.job, policy=policy))
+        after = self.world.job
+        assert before is None or after.used_up or after.next_fire_at == before, "only a moved schedule moves the fire"
+
+    @rule()
+    def a_person_runs_it_now(self) -> None:
+        self.tokens += 1
+        before = self.world.record.job
+        if self._try(change.run_now, uuid=str(self.tokens)) is not None:
+            assert before is not None
+            assert (self.world.job.next_fire_at, self.world.job.counted) == (before.next_fire_at, before.counted)
+
+    @rule(which=indices)
+    @precondition(lambda self: self.handles)
+    def a_person_cancels_a_run(self, which: int) -> None:
+        self._try(change.cancel_run, run_id=self.handles[which % len(self.handles)].id)
+
+    @rule()
+    def a_person_stops_or_starts_everything(self) -> None:
+        if self.world.stopped:
+            self.world.apply(change.after_stop)
+        self.closed |= {run.id for run in self.world.record.open_runs if run.state is RunState.CLAIMED}
+        self.world.stopped = not self.world.stopped
+
+    def _try(self, step: Any, **options: Any) -> Any:
+        try:
+            return self.world.apply(step, **options)
+        except HermesCronError:
+            return None
+
+    @rule()
+    def the_armer_calls(self) -> None:
+        self.tokens += 1
+        order = self.world.apply(arms.lease, token=str(self.tokens))
+        if order is not None:
+            self.orders.append((order, self.world.now))
+
+    @rule(which=indices, known=st.booleans())
+    @precondition(lambda self: self.orders)
+    def nas_obeys(self, which: int, known: bool) -> None:
+        """NAS takes a key that it has fired for used, and does nothing. The answer may get lost."""
+        order, _ = self.orders.pop(which % len(self.orders))
+        if order.at is None or order.at not in self.fired:
+            self.nas = order.at
+        if known:
+            wanted = self.world.apply(arms.confirm, order=order)
+            assert wanted == (self.world.record.arm.wanted and not self._off())
+        else:
+            self.world.apply(arms.give_up, order=order, settled=False)
+
+    @rule(which=indices, settled=st.booleans())
+    @precondition(lambda self: self.orders)
+    def nas_is_not_reached(self, which: int, settled: bool) -> None:
+        order, _ = self.orders.pop(which % len(self.orders))
+        self.world.apply(arms.give_up, order=order, settled=settled)
+
+    @rule(early=st.sampled_from([timedelta(0), timedelta(0), 40 * SECOND, 5 * MINUTE]))
+    @precondition(lambda self: self.nas is not None)
+    def nas_fires(self, early: timedelta) -> None:
+        assert self.nas is not None
+        if self.nas <= self.world.now + early:
+            self.messages.append(self.nas)
+            self.fired.add(self.nas)
+            self.nas = None
+
+    @rule()
+    def nas_forgets(self) -> None:
+        self.nas = None
+        self.world.apply(arms.forget)
+
+    def _off(self) -> bool:
+        return self.world.stopped and self.world.record.arm.wake_at is not None
+
+    @invariant()
+    def i11_what_is_not_wanted_is_what_nas_holds(self) -> None:
+        arm = self.world.record.arm
+        if not arm.wanted and self.world.record.job is not None:
+            assert self.nas == arm.armed_at or arm.armed_at in self.messages
+
+    def teardown(self) -> None:
+        """Whatever happened: once everybody is at work again, every fire gets its outcome."""
+        world = self.world
+        if world.record.job is None:
+            return
+        if world.stopped:
+            world.apply(change.after_stop)
+            world.stopped = False
+        for _ in range(20):
+            world.now += DAY
+            run = world.claim().run
+            while run is not None:
+                world.begin(run)
+                world.complete(run)
+                run = world.claim().run
+        if world.record.known:
+            self._try(change.pause)
+        assert not world.record.entries, "I12: a fire has no outcome"
+        assert not world.record.open_runs, "a run was never closed"
+
+
+TestProtocol = Protocol.TestCase
+TestProtocol.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
