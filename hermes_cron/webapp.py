@@ -13,7 +13,9 @@ from hermes_cron.interfaces import Broker, FireVerifier, Store
 from hermes_cron.webhook import FireWebhook
 
 
-def make_webapp(verifier: FireVerifier, broker: Broker, store: Callable[[], Store]) -> falcon.App:
+def make_webapp(
+    verifier: FireVerifier, broker: Broker, store: Callable[[], Store]
+) -> falcon.App[falcon.Request, falcon.Response]:
     """The application that answers fires and questions; `store` is called at the first question that needs it."""
     app = falcon.App()
     app.req_options.strip_url_path_trailing_slash = False
@@ -29,4 +31,6 @@ def make_webapp(verifier: FireVerifier, broker: Broker, store: Callable[[], Stor
 def _plain_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
     """One form for what the framework refuses by itself: an unknown path, another method, a broken request."""
     resp.content_type = falcon.MEDIA_JSON
-    resp.data = json.dumps({"error": {"code": error.status[:3], "message": error.title or error.status[4:]}}).encode()
+    resp.data = json.dumps(
+        {"error": {"code": str(error.status)[:3], "message": error.title or str(error.status)[4:]}}
+    ).encode()

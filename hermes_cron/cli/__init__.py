@@ -1,0 +1,100 @@
+"""The command line. A command's module is imported when the command is run, so that `--help` is there at once."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+
+import click
+
+from hermes_cron import __version__
+from hermes_cron.cli.session import Session
+from hermes_cron.errors import HermesCronError
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "demo": ("hermes_cron.cli.demo:demo", "See the whole circle turn on this machine, in about 15 seconds."),
+    "dev": ("hermes_cron.cli.dev:dev", "The same parts, to stay up and play with."),
+    "serve": ("hermes_cron.cli.serve:serve", "Web and worker in one process: the unit that scales to zero."),
+    "web": ("hermes_cron.cli.web:web", "The webhook under gunicorn; workers run elsewhere."),
+    "worker": ("hermes_cron.cli.worker:worker", "Run tasks; the web runs elsewhere."),
+    "nas": ("hermes_cron.cli.nas:nas", "The self-hosted NAS: serve it, its keys, its agents."),
+    "jobs": ("hermes_cron.cli.jobs:jobs", "Add, look at, change and run jobs."),
+    "runs": ("hermes_cron.cli.runs:runs", "The ledger: every fire that came due, and its one outcome."),
+    "arms": ("hermes_cron.cli.arms:arms", "What is wanted of NAS, and what it holds."),
+    "schedule": ("hermes_cron.cli.schedule:schedule", "Explain a schedule before you use it."),
+    "doctor": ("hermes_cron.cli.doctor:doctor", "Look for what is wrong, and say what to do."),
+    "config": ("hermes_cron.cli.config:config", "Show the settings in force, or check them."),
+    "providers": ("hermes_cron.cli.providers:providers", "Who can wake us."),
+}
+
+
+class Lazy(click.Group):
+    """A group whose commands are imported when they are run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which one needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)  # noqa: S101 - a slip in the table above is ours.
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table, without an import."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-A", "--app", default="", envvar="HERMES_CRON_APP", show_envvar=True, help="Your app, module:attr.")
+@click.option(
+    "--config", "path", default=None, envvar="HERMES_CRON_CONFIG", show_envvar=True,
+    type=click.Path(dir_okay=False), help="The configuration file; else config.yaml in $HERMES_CRON_HOME.",
+)  # fmt: skip
+@click.option(
+    "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Set one key, like broker.queue=q; repeatable."
+)
+@click.option("--lenient", is_flag=True, help="Pass over top-level keys of another program in the file.")
+@click.option("--log-level", default="", envvar="HERMES_CRON_LOG_LEVEL", show_envvar=True, metavar="LEVEL",
+              help="debug, info, warning or error.")  # fmt: skip
+@click.version_option(__version__, prog_name="hermes-cron")
+@click.pass_context
+def cli(
+    ctx: click.Context, app: str, path: str | None, pairs: tuple[str, ...], lenient: bool, log_level: str
+) -> None:  # fmt: skip
+    """Scale-to-zero cron you can trust.
+
+    Every key of the configuration is also an environment variable: HERMES_CRON_ and its path with __,
+    like HERMES_CRON_BROKER__URL. `hermes-cron config show` lists them all.
+    """
+    ctx.obj = Session(app, path, pairs, lenient, log_level)
+
+
+def main() -> None:
+    """Run the command line: errors become one sentence on stderr and an exit code of `surface`."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except HermesCronError as error:
+        click.echo(f"{click.style('Error:', fg='red', bold=True)} {error} [{error.code}]", err=True)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return 130
+    except BrokenPipeError:
+        return 0
+    return code if isinstance(code, int) else 0
