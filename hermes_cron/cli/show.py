@@ -51,7 +51,7 @@ def span_words(seconds: float) -> str:
     if seconds < 10:
         return f"{seconds:.2f}s".replace(".00s", "s")
     left = round(seconds)
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
         if left >= size or (unit == "s" and not parts):
             parts.append(f"{left // size}{unit}")
