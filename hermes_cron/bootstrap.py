@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -152,6 +152,11 @@ class Crew:
     worker: Worker
     leases: Leases
     declare: Callable[[], None]
+    _started: threading.Event = field(default_factory=threading.Event)
+
+    def busy(self) -> int:
+        """How many fires are in its hands, and whether it is still starting."""
+        return self.worker.busy() + (not self._started.is_set())
 
     def start(self) -> None:
         """Start everything, and return at once: the first fire must not wait for NAS's list (I9)."""
@@ -174,6 +179,8 @@ class Crew:
             self.scheduler.start(self.store, self.broker)
         except Exception:  # noqa: BLE001 - a worker without its provider still sweeps; that is better than none.
             _log.exception("the provider %s could not be started", self.scheduler.name)
+        finally:
+            self._started.set()
 
 
 def make_crew(config: Config, app: HermesCron | None, *, store: Store, broker: Broker) -> Crew:
