@@ -20,6 +20,7 @@ HermesCronError             something a person or a caller can act on
 │   └── StoreBusy           the store is locked by somebody else; try again
 ├── NasError                NAS cannot be reached, or did not answer as it should
 │   └── NasRefused          NAS refuses for good: trying again cannot help
+├── AgentInvalid            an agent of our own NAS cannot be added, or does not exist
 ├── ArmWanted               the change is stored, but NAS does not hold its alarm yet
 ├── OutboundError           an HTTP call of ours to somebody else failed
 │   └── AddressRefused      it would have gone to an address that is not allowed
@@ -189,6 +190,12 @@ class NasRefused(NasError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class AgentInvalid(HermesCronError):
+    """An agent of our own NAS cannot be added like this, or does not exist."""
+
+    code = "agent_invalid"
 
 
 class ArmWanted(HermesCronError):

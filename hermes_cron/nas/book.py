@@ -1,0 +1,208 @@
+"""The book of arms: one row per agent and job, in NAS's file, and which of them are in delivery right now.
+
+Nothing is locked across a delivery. A delivery remembers the `schedule_id` it began with, and changes the row at its
+end only where that still stands: whatever the agent asked for meanwhile wins.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from hermes_cron.clock import Clock, from_micros, to_micros
+from hermes_cron.nas.agents import Agent, read_agent
+from hermes_cron.nas.database import Database
+from hermes_cron.nas.held import Ask, Held, Result, State, after, provision
+
+_DUE = """
+SELECT arms.*, agents.id, agents.name, agents.audience, agents.added_at, agents.revoked_at
+FROM arms JOIN agents ON agents.id = arms.agent_id
+WHERE due_at <= ? AND agents.revoked_at IS NULL AND agent_id NOT IN ({}) ORDER BY due_at LIMIT ?
+"""
+_PUT = """
+INSERT OR REPLACE INTO arms
+(agent_id, job_id, schedule_id, fire_at, callback_url, state, due_at, since, failures, deliveries, reason)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_COUNT = "SELECT count(*) FROM arms WHERE agent_id = ?"
+_ONE = "SELECT * FROM arms WHERE agent_id = ? AND job_id = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An arm to deliver now, and the agent it is for."""
+
+    held: Held
+    agent: Agent
+
+
+class Book:
+    """The arms of all agents.
+
+    `settle` is how many seconds a delivered fire may stay unanswered (0: it may for ever), `quota` how many arms one
+    agent may have. `chance` gives numbers from 0 to 1 that spread the waits.
+    """
+
+    def __init__(
+        self, database: Database, clock: Clock, *, settle: float, quota: int,
+        chance: Callable[[], float] = random.random,
+    ) -> None:  # fmt: skip
+        self._database = database
+        self._clock = clock
+        self._settle = settle
+        self._quota = quota
+        self._chance = chance
+        self._marks = threading.Lock()
+        self._in_delivery: dict[str, int] = {}
+
+    def provision(self, agent_id: int, asks: Iterable[Ask]) -> list[Held | None]:
+        """Hold what an agent asks for, in one transaction; None for an ask that is over the agent's quota."""
+        with self._database.change() as connection:
+            return [self._provision(connection, agent_id, ask) for ask in asks]
+
+    def _provision(self, connection: sqlite3.Connection, agent_id: int, ask: Ask) -> Held | None:
+        old = _held(connection.execute(_ONE, (agent_id, ask.job_id)).fetchone())
+        if old is None and connection.execute(_COUNT, (agent_id,)).fetchone()[0] >= self._quota:
+            return None
+        new = provision(
+            old, ask, agent_id=agent_id, schedule_id=secrets.token_hex(16),
+            in_delivery=old is not None and self._delivering(old.schedule_id),
+        )  # fmt: skip
+        if new != old:
+            _put(connection, new)
+        return new
+
+    def cancel(self, agent_id: int, job_ids: Iterable[str]) -> None:
+        """Hold nothing more for these jobs; unknown ones too."""
+        with self._database.change() as connection:
+            connection.executemany(
+                "DELETE FROM arms WHERE agent_id = ? AND job_id = ?", [(agent_id, job_id) for job_id in job_ids]
+            )
+
+    def listed(self, agent_id: int, *, beyond: str = "", limit: int = -1) -> Sequence[Held]:
+        """What is armed or dead, by job, beyond this job; not what is in delivery, or was delivered."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT * FROM arms WHERE agent_id = ? AND job_id > ? AND state IN ('armed', 'dead')"
+                " ORDER BY job_id LIMIT ?",
+                (agent_id, beyond, limit),
+            ).fetchall()
+        return list(map(_row, rows))
+
+    def delivering(self, held: Held) -> bool:
+        """Whether this very arm is in delivery."""
+        return self._delivering(held.schedule_id)
+
+    def take(self, free: int, each: int) -> Sequence[Due]:
+        """What is due, at most `free` arms and `each` of one agent in delivery; these are in delivery from now on."""
+        now = to_micros(self._clock())
+        taken: list[Due] = []
+        with self._marks, self._database.read() as connection:
+            busy = Counter(self._in_delivery.values())
+            while len(taken) < free:
+                full = [agent_id for agent_id, count in busy.items() if count >= each]
+                limit = free - len(taken) + len(self._in_delivery)
+                rows = connection.execute(_DUE.format(",".join("?" * len(full))), (now, *full, limit)).fetchall()
+                new = self._mark(rows, busy, free - len(taken), each)
+                taken += new
+                if not new or len(rows) < limit:
+                    break
+        return taken
+
+    def _mark(self, rows: Iterable[sqlite3.Row], busy: Counter[int], free: int, each: int) -> list[Due]:
+        new: list[Due] = []
+        for row in rows:
+            held = _row(row)
+            if held.schedule_id in self._in_delivery or busy[held.agent_id] >= each or len(new) >= free:
+                continue
+            self._in_delivery[held.schedule_id] = held.agent_id
+            busy[held.agent_id] += 1
+            new.append(Due(held, read_agent(row)))
+        return new
+
+    def stands(self, held: Held) -> bool:
+        """Whether this arm is still wanted: neither replaced nor cancelled nor buried since it was taken."""
+        with self._database.read() as connection:
+            row = connection.execute("SELECT due_at FROM arms WHERE schedule_id = ?", (held.schedule_id,)).fetchone()
+        return row is not None and row["due_at"] is not None
+
+    def finish(self, held: Held, result: Result) -> Held | None:
+        """A delivery has ended: what is held now by its `schedule_id`; None when the row went or was replaced."""
+        with self._database.change() as connection:
+            now = self._clock()
+            row = connection.execute("SELECT * FROM arms WHERE schedule_id = ?", (held.schedule_id,)).fetchone()
+            old = _held(row)
+            if old is None or old.state is State.DEAD:
+                return old
+            new = after(old, result, now, settle=self._settle, chance=self._chance())
+            if new is None:
+                connection.execute("DELETE FROM arms WHERE schedule_id = ?", (held.schedule_id,))
+            else:
+                _put(connection, new)
+        return new
+
+    def release(self, held: Held) -> None:
+        """It is in delivery no more; to be called after `finish`, also where that failed."""
+        with self._marks:
+            self._in_delivery.pop(held.schedule_id, None)
+
+    def next_due(self) -> datetime | None:
+        """The earliest instant still to come at which something is due."""
+        now = to_micros(self._clock())
+        with self._database.read() as connection:
+            row = connection.execute("SELECT min(due_at) FROM arms WHERE due_at > ?", (now,)).fetchone()
+        return None if row[0] is None else from_micros(row[0])
+
+    def hurry(self, schedule_id: str) -> Held | None:
+        """An outside scheduler says that this arm's time has come: one that waits for a retry is tried at once.
+
+        Answers what is held by this `schedule_id`. An instant still to come is not brought forward: a fire is never
+        sent early.
+        """
+        with self._database.change() as connection:
+            row = connection.execute("SELECT * FROM arms WHERE schedule_id = ?", (schedule_id,)).fetchone()
+            held = _held(row)
+            if held is not None and held.state is State.TRYING:
+                now = to_micros(self._clock())
+                connection.execute(
+                    "UPDATE arms SET due_at = ? WHERE schedule_id = ? AND due_at > ?", (now, schedule_id, now)
+                )
+        return held
+
+    def in_delivery(self) -> int:
+        """How many arms are in delivery."""
+        with self._marks:
+            return len(self._in_delivery)
+
+    def _delivering(self, schedule_id: str) -> bool:
+        with self._marks:
+            return schedule_id in self._in_delivery
+
+
+def _put(connection: sqlite3.Connection, held: Held) -> None:
+    due_at, since = (None if instant is None else to_micros(instant) for instant in (held.due_at, held.since))
+    connection.execute(
+        _PUT,
+        (
+            held.agent_id, held.job_id, held.schedule_id, to_micros(held.fire_at), held.callback_url, held.state,
+            due_at, since, held.failures, held.deliveries, held.reason,
+        ),
+    )  # fmt: skip
+
+
+def _held(row: sqlite3.Row | None) -> Held | None:
+    return None if row is None else _row(row)
+
+
+def _row(row: sqlite3.Row) -> Held:
+    due_at, since = (None if row[name] is None else from_micros(row[name]) for name in ("due_at", "since"))
+    return Held(
+        row["agent_id"], row["job_id"], row["schedule_id"], from_micros(row["fire_at"]), row["callback_url"],
+        State(row["state"]), due_at, since, row["failures"], row["deliveries"], row["reason"],
+    )  # fmt: skip

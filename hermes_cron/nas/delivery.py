@@ -1,0 +1,84 @@
+"""One attempt at a delivery: mint a token that is bound to the body, post it to the agent, say what became of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from hermes_cron import contract
+from hermes_cron.clock import Clock, instant_text
+from hermes_cron.errors import ConfigError, OutboundError
+from hermes_cron.nas.book import Due
+from hermes_cron.nas.held import Result
+from hermes_cron.nas.keys import KeyRing
+from hermes_cron.outbound import Answer, Outbound
+
+TOKEN_LIFE_S = 120
+DEADLINE_S = 30.0
+"""Seconds one attempt may take in all: a machine that is woken by it must have the time to start."""
+
+MAX_ANSWER_BYTES = 4096
+
+
+class Delivery:
+    """Delivers fires as the NAS at `issuer`; may be called from any thread."""
+
+    def __init__(self, issuer: str, keys: KeyRing, outbound: Outbound, clock: Clock) -> None:
+        self._issuer = issuer
+        self._keys = keys
+        self._outbound = outbound
+        self._clock = clock
+
+    def __call__(self, due: Due) -> Result:
+        """Make one attempt; every way in which it can fail is a result."""
+        body = body_of(due)
+        try:
+            headers = {"Authorization": f"Bearer {self._mint(due, body)}", "Content-Type": "application/json"}
+            answer = self._outbound.request(
+                "POST", due.held.callback_url + contract.FIRE_PATH, headers=headers, body=body, deadline=DEADLINE_S,
+                max_bytes=MAX_ANSWER_BYTES,
+            )  # fmt: skip
+        except (OutboundError, ConfigError) as error:
+            return Result(None, error.message)
+        return result_of(answer, self._clock())
+
+    def _mint(self, due: Due, body: bytes) -> str:
+        now = int(self._clock().timestamp())
+        claims = {
+            "iss": self._issuer, "aud": due.agent.audience, "purpose": contract.PURPOSE, "iat": now,
+            "exp": now + TOKEN_LIFE_S, "jti": secrets.token_urlsafe(16), "job_id": due.held.job_id,
+            "fire_at": instant_text(due.held.fire_at), "body_sha256": hashlib.sha256(body).hexdigest(),
+        }  # fmt: skip
+        return self._keys.sign(claims)
+
+
+def body_of(due: Due) -> bytes:
+    """The body of `POST /api/cron/fire`."""
+    return json.dumps({"job_id": due.held.job_id, "fire_at": instant_text(due.held.fire_at)}).encode()
+
+
+def result_of(answer: Answer, now: datetime) -> Result:
+    """What an agent's answer means."""
+    if answer.ok:
+        return Result(answer.status)
+    return Result(answer.status, f"the agent answered {answer.status}", read_retry_after(answer.headers, now))
+
+
+def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds of a `Retry-After`, given as seconds or as a date; None without a readable one."""
+    text = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(text) if text[:1].isdigit() else _seconds_until(text, now)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _seconds_until(text: str, now: datetime) -> float:
+    at = parsedate_to_datetime(text)
+    return (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()

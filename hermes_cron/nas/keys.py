@@ -1,0 +1,230 @@
+"""Signing keys: one file that only its owner can read, and a rotation in which the next key is published first.
+
+What a key does follows from its times alone, so that a rotation needs no second command:
+
+    next      published, signs from `signs_at` on (without one: when somebody rotates)
+    active    published, signs: of the keys whose `signs_at` has come, the latest
+    retired   published until `gone_at`, signs no more
+
+A running server reads the file again when it changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import threading
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import get_default_algorithms
+
+from hermes_cron.clock import Clock, instant_text, read_instant
+from hermes_cron.errors import ConfigError
+
+FILE = "keys.json"
+OVERLAP_S = 600.0
+"""How long the next key is published before it signs: longer than an agent uses a key set without looking again."""
+
+KEEP_S = 24 * 3600.0
+"""How long a retired key stays published; the tokens it signed live for minutes."""
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+MAKERS: Mapping[str, Callable[[], PrivateKey]] = {
+    "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "RS256": lambda: rsa.generate_private_key(65537, 3072),
+    "EdDSA": ed25519.Ed25519PrivateKey.generate,
+}
+_THUMB = ("crv", "e", "kty", "n", "x", "y")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One signing key; its times decide what it does."""
+
+    kid: str
+    alg: str
+    private_pem: str
+    made_at: datetime
+    signs_at: datetime | None = None
+    gone_at: datetime | None = None
+
+    def __repr__(self) -> str:
+        return f"Key({self.kid}, {self.alg})"
+
+
+def active(keys: Sequence[Key], now: datetime) -> Key | None:
+    """The key that signs now."""
+    ready = [key for key in keys if key.signs_at is not None and key.signs_at <= now]
+    return max(ready, key=lambda key: (key.signs_at, key.made_at), default=None)
+
+
+def state_of(key: Key, keys: Sequence[Key], now: datetime) -> str:
+    """`next`, `active` or `retired`."""
+    if key == active(keys, now):
+        return "active"
+    return "next" if key.signs_at is None or key.signs_at > now else "retired"
+
+
+def rotated(keys: Sequence[Key], now: datetime, fresh: Key | None, *, overlap: float, keep: float) -> list[Key]:
+    """The keys after a rotation to `fresh` (None: to the one that waits for it); whoever signed before is retired."""
+    chosen = fresh or next(key for key in keys if key.signs_at is None)
+    signs_at = max(now, chosen.made_at + timedelta(seconds=overlap))
+    if active(keys, now) is None:
+        signs_at = now
+    gone_at = signs_at + timedelta(seconds=keep)
+    old = [key if key.gone_at is not None or key.kid == chosen.kid else replace(key, gone_at=gone_at) for key in keys]
+    old = [key for key in old if key.kid != chosen.kid and not _gone(key, now)]
+    return [*old, replace(chosen, signs_at=signs_at)]
+
+
+def _gone(key: Key, now: datetime) -> bool:
+    return key.gone_at is not None and key.gone_at <= now
+
+
+def make_key(alg: str, now: datetime) -> Key:
+    """A new key, whose id is its thumbprint (RFC 7638).
+
+    Raises:
+        ConfigError: NAS signs with no such algorithm.
+    """
+    if alg not in MAKERS:
+        raise ConfigError(f"NAS cannot sign with {alg}.", hint=f"Choose one of {', '.join(MAKERS)}.", field="alg")
+    private = MAKERS[alg]()
+    pem = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    members = {name: value for name, value in _public(alg, private).items() if name in _THUMB}
+    digest = hashlib.sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).digest()
+    return Key(urlsafe_b64encode(digest).rstrip(b"=").decode(), alg, pem.decode(), now)
+
+
+def _public(alg: str, private: Any) -> dict[str, Any]:
+    public: dict[str, Any] = get_default_algorithms()[alg].to_jwk(private.public_key(), as_dict=True)
+    return {name: value for name, value in public.items() if name in _THUMB}
+
+
+class KeyRing:
+    """The keys in a folder's file. May be used from any thread."""
+
+    def __init__(self, home: Path, clock: Clock) -> None:
+        self._path = home / FILE
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._stamp: tuple[int, ...] = ()
+        self._keys: list[Key] = []
+        self._loaded: dict[str, Any] = {}
+
+    def listed(self) -> Sequence[tuple[Key, str]]:
+        """The published keys and what each does now, the newest last.
+
+        Raises:
+            ConfigError: The file cannot be read, or can be read by others.
+        """
+        now = self._clock()
+        keys = [key for key in self._read() if not _gone(key, now)]
+        return [(key, state_of(key, keys, now)) for key in keys]
+
+    def jwks(self) -> dict[str, Any]:
+        """The public halves of the published keys (RFC 7517)."""
+        return {"keys": [self._published(key) for key, _ in self.listed()]}
+
+    def sign(self, claims: Mapping[str, Any]) -> str:
+        """A token with these claims, signed with the active key.
+
+        Raises:
+            ConfigError: There is no key to sign with.
+        """
+        key = active(self._read(), self._clock())
+        if key is None:
+            hint = "Make one: hermes-cron nas keys new"
+            raise ConfigError(f"No key in {self._path} signs yet.", hint=hint)
+        return jwt.encode(dict(claims), self._private(key), algorithm=key.alg, headers={"kid": key.kid})
+
+    def new(self, alg: str) -> Key:
+        """Make a key that is published at once and signs when somebody rotates; the first one signs at once."""
+        now = self._clock()
+        keys = self._read() if self._path.exists() else []
+        key = make_key(alg, now)
+        if active(keys, now) is None:
+            key = replace(key, signs_at=now)
+        self._write([*keys, key])
+        return key
+
+    def rotate(self, alg: str | None, *, overlap: float = OVERLAP_S, keep: float = KEEP_S) -> Key:
+        """Let another key sign: one made by `new` that waits (unless `alg` names another kind), or a new one.
+
+        It signs when it has been published for `overlap` seconds; the others stay published `keep` seconds after
+        that. Zero for both is the answer to a stolen key.
+        """
+        now = self._clock()
+        keys = self._read()
+        waiting = [key for key in keys if key.signs_at is None and alg in (None, key.alg)]
+        current = active(keys, now)
+        fresh = None if waiting else make_key(alg or (current.alg if current else "ES256"), now)
+        keys = rotated(keys, now, fresh, overlap=overlap, keep=keep)
+        self._write(keys)
+        return keys[-1]
+
+    def _published(self, key: Key) -> dict[str, Any]:
+        return {**_public(key.alg, self._private(key)), "kid": key.kid, "alg": key.alg, "use": "sig"}
+
+    def _private(self, key: Key) -> Any:
+        private = self._loaded.get(key.kid)
+        if private is None:
+            private = serialization.load_pem_private_key(key.private_pem.encode(), None)
+            self._loaded[key.kid] = private
+        return private
+
+    def _read(self) -> list[Key]:
+        with self._lock:
+            try:
+                found = self._path.stat()
+                stamp = (found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode)
+                if stamp != self._stamp:
+                    check_private(self._path)
+                    self._keys = [_key(item) for item in json.loads(self._path.read_bytes())["keys"]]
+                    self._stamp = stamp
+            except FileNotFoundError as error:
+                hint = "Make one: hermes-cron nas keys new"
+                raise ConfigError(f"There is no key file {self._path}.", hint=hint) from error
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                hint = "Restore a copy of it, or move it away and make new keys."
+                raise ConfigError(f"The key file {self._path} cannot be read: {error}.", hint=hint) from error
+            return list(self._keys)
+
+    def _write(self, keys: Sequence[Key]) -> None:
+        text = json.dumps({"keys": [asdict(key) for key in keys]}, indent=1, default=instant_text)
+        handle, name = tempfile.mkstemp(prefix=".keys-", dir=self._path.parent)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(self._path)
+
+
+def check_private(path: Path) -> None:
+    """See that a file of secrets is for its owner, who is us, alone.
+
+    Raises:
+        ConfigError: Others may read it, or swap it.
+    """
+    found = path.stat()
+    if found.st_mode & 0o077 or found.st_uid != os.geteuid():
+        raise ConfigError(f"Others than this user may read {path}.", hint=f"chmod 600 {path}, and make new keys.")
+    if path.parent.stat().st_mode & 0o022:
+        raise ConfigError(f"Others may swap {path}, for they may write to its folder.", hint=f"chmod 700 {path.parent}")
+
+
+def _key(item: Mapping[str, Any]) -> Key:
+    times = {name: None if item[name] is None else read_instant(item[name]) for name in ("signs_at", "gone_at")}
+    return Key(item["kid"], item["alg"], item["private_pem"], read_instant(item["made_at"]), **times)
