@@ -107,7 +107,7 @@ class Embedded:
         """Start a command of ours in the background; what it says goes to a log in the folder."""
         with (self.home / f"{log}.log").open("ab") as out:
             process = subprocess.Popen(  # noqa: S603 - our own command, as a list.
-                command(arguments), stdout=out, stderr=out, stdin=subprocess.DEVNULL, pass_fds=fds, cwd=self.home,
+                command(arguments), stdout=out, stderr=out, stdin=subprocess.DEVNULL, pass_fds=fds,
                 env=self.environment, start_new_session=True,
             )  # fmt: skip
         self._processes.append(process)
@@ -121,7 +121,7 @@ class Embedded:
         """
         done = subprocess.run(  # noqa: S603 - our own command, as a list.
             command(arguments), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
-            timeout=_START_S, cwd=self.home, env=self.environment,
+            timeout=_START_S, env=self.environment,
         )  # fmt: skip
         if done.returncode:
             raise HermesCronError(f"`hermes-cron {' '.join(arguments)}` failed: {(done.stdout + done.stderr).strip()}")
