@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 from hermes_cron.app import Declared
-from hermes_cron.errors import BrokerError, JobNotFound, TaskNotFound
+from hermes_cron.errors import BrokerError, JobNotFound, RunNotFound, TaskNotFound
 from hermes_cron.fire import Fire
-from hermes_cron.interfaces import CronScheduler, Step, Store
+from hermes_cron.interfaces import CronScheduler, Reconciled, Step, Store
 from hermes_cron.job import Job
 from hermes_cron.ledger import Entry
 from hermes_cron.policy import Policy
@@ -36,14 +36,14 @@ class Changed:
     fire: Entry | None = None
 
 
-def upcoming(job: Job, base: datetime, count: int) -> list[datetime]:
-    """The job's next `count` fires after `base`, should nobody change it."""
-    fires: list[datetime] = []
-    at = job.fire_after(base)
-    while at is not None and len(fires) < count:
+def upcoming(job: Job, count: int) -> list[datetime]:
+    """The job's next `count` fires, should nobody change it: one only, where the next but one hangs on a run's end."""
+    left = count if job.repeat is None else min(count, job.repeat - job.counted)
+    at, fires = job.next_fire_at, list[datetime]()
+    while at is not None and len(fires) < left:
         fires.append(at)
-        at = job.fire_after(at)
-    return fires if job.repeat is None else fires[: job.repeat - job.counted]
+        at = None if job.anchored_at_completion else job.fire_after(at)
+    return fires
 
 
 def _moved(old: Schedule, text: str | None, timezone: str | None, anchor: str | None, now: datetime) -> Schedule:
@@ -179,9 +179,49 @@ class Client:
         """Runs, open and ended, the newest first."""
         return self._store.runs(job_id, limit=limit)
 
+    def find_run(self, run_id: str) -> Run:
+        """The run with this id.
+
+        Raises:
+            RunNotFound: There is none.
+        """
+        found = self._store.runs(run_id=run_id, limit=1)
+        if not found:
+            raise RunNotFound(f"There is no run {run_id!r}.", hint="`hermes-cron runs list` shows what there is.")
+        return found[0]
+
     def fires(self, job_id: str | None = None, limit: int = 100) -> Sequence[Entry]:
         """The ledger: fires and their outcomes, the newest first."""
         return self._store.fires(job_id, limit=limit)
+
+    def now(self) -> datetime:
+        """The store's clock, which all who use it share."""
+        return self._store.now()
+
+    def stopped(self) -> bool:
+        """Whether everything is stopped."""
+        return self._store.stopped()
+
+    @property
+    def confirms(self) -> bool:
+        """Whether alarms are held outside, by somebody who confirms them."""
+        return self._scheduler.confirms
+
+    def arms(self) -> Sequence[Record]:
+        """All that has an arm, by id: jobs, removed ones that are not yet disarmed, and sentinels."""
+        return self._store.arms()
+
+    def held(self) -> Mapping[str, datetime | None] | None:
+        """What is armed outside, by id; None where nothing outside holds alarms.
+
+        Raises:
+            NasError: It cannot be asked.
+        """
+        return self._scheduler.held()
+
+    def reconcile(self) -> Reconciled:
+        """Make what is armed outside what the store wants, and cancel there what it does not know."""
+        return self._scheduler.reconcile(full=True, cancel_orphans=True)
 
     def declare(self, jobs: Iterable[Declared]) -> Sequence[str]:
         """Put the jobs that the code declares into the store, where they are new or differ; the ids of those.

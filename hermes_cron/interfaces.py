@@ -183,3 +183,10 @@ class CronScheduler(Protocol):
 
     def reconcile(self, full: bool = False, cancel_orphans: bool = False) -> Reconciled:
         """Arm what is wanted, disarm what is not; `full` also repairs what the outside forgot or kept."""
+
+    def held(self) -> Mapping[str, datetime | None] | None:
+        """What is armed outside, by id; None where nothing outside holds alarms. An unreadable instant is None.
+
+        Raises:
+            NasError: It cannot be asked.
+        """
