@@ -1,0 +1,113 @@
+"""Everything at zero: the command line alone, a process that sleeps, a launcher that wakes it."""
+
+from __future__ import annotations
+
+import select
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from system import System
+
+from hermes_cron.ledger import FireState
+
+pytestmark = [pytest.mark.processes]
+Make = Callable[..., System]
+
+
+@pytest.mark.timeout(120)
+def test_i11_the_command_line_arms_and_cancels_before_it_returns(make_system: Make) -> None:
+    system = make_system("memory://")
+    nas = system.start_nas()
+    system.add("tide", "every 1h")
+    armed = system.armed()["tide"]
+    assert system.store.read("tide").arm.armed_at == armed
+    assert system.cli("jobs", "pause", "tide").returncode == 0
+    assert system.armed() == {}
+    assert system.cli("jobs", "resume", "tide").returncode == 0
+    assert set(system.armed()) == {"tide"}
+    assert system.cli("jobs", "run", "tide").returncode == 0
+    assert system.armed()["tide"] < armed, "a manual run has a wake of its own"
+    assert system.cli("jobs", "remove", "tide", "--yes").returncode == 0
+    assert system.armed() == {}
+    nas.terminate()
+    nas.wait()
+    done = system.cli("jobs", "add", "other", "--schedule", "every 1h", "--task", "mark")
+    assert done.returncode == 75
+    assert "NAS" in done.stdout + done.stderr
+    assert system.store.read("other").arm.wanted
+
+
+@pytest.mark.timeout(120)
+def test_i9_i16_a_process_that_sleeps_is_woken_by_nas_and_loses_nothing(make_system: Make) -> None:
+    system = make_system("memory://")
+    system.start_nas()
+    system.add("tide", "every 4s")
+    starts = 0
+    serve: subprocess.Popen[bytes] | None = None
+
+    def launch() -> bool:
+        nonlocal serve, starts
+        if serve is None or serve.poll() is not None:
+            assert serve is None or serve.returncode == 0, system.logs()
+            if select.select([system.web_socket], [], [], 0)[0]:
+                starts += 1
+                serve = system.start_serve("--exit-when-idle", "1")
+        return len(system.ran("tide")) >= 3
+
+    system.wait(launch, "three runs", 60)
+    assert starts >= 2, "it never slept in between"
+    outcomes = {fire.state for fire in system.store.fires("tide") if not fire.open}
+    assert outcomes == {FireState.SUCCEEDED}
+
+
+@pytest.mark.timeout(90)
+def test_a_manual_run_starts_while_serve_holds_a_memory_queue(make_system: Make) -> None:
+    system = make_system("memory://")
+    system.start_nas()
+    system.start_serve()
+    system.wait(lambda: system.answers(f"{system.callback_url}/readyz"), "serve answers")
+    system.add("tide", "every 1h")
+    hour = system.armed()["tide"]
+    assert system.cli("jobs", "run", "tide").returncode == 0
+    system.wait(lambda: system.ran("tide"), "the manual run", 15)
+    system.wait(lambda: system.armed() == {"tide": hour}, "the hour's arm again")
+    assert system.cli("jobs", "pause", "tide").returncode == 0
+    assert system.armed() == {}
+    assert system.cli("jobs", "resume", "tide").returncode == 0
+    assert set(system.armed()) == {"tide"}
+
+
+@pytest.mark.timeout(60)
+def test_i7_the_built_in_ticker_fires_exactly_without_any_nas(make_system: Make) -> None:
+    system = make_system("memory://", provider="")
+    system.start_serve()
+    system.wait(lambda: system.answers(f"{system.callback_url}/healthz"), "serve answers")
+    assert system.cli("jobs", "add", "tide", "--schedule", "every 2s", "--task", "mark").returncode == 0
+    system.wait(lambda: len(system.ran("tide")) >= 3, "three runs", 20)
+    assert system.load()["load"] > 0, "it must not be taken for idle: it holds the alarms itself"
+    assert {fire.state for fire in system.store.fires("tide") if not fire.open} == {FireState.SUCCEEDED}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("command", [("web",), ("worker",)])
+def test_memory_is_refused_across_processes_with_the_two_ways_out(make_system: Make, command: tuple[str, ...]) -> None:
+    done = make_system("memory://").cli(*command)
+    assert done.returncode == 78
+    assert "serve" in done.stderr
+    assert "redis://" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.timeout(60)
+def test_memory_is_refused_by_plain_gunicorn_too(make_system: Make) -> None:
+    system = make_system("memory://")
+    system.start_nas()
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket", "hermes_cron.wsgi:application"],
+        env=system.environment, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "redis://" in done.stderr
