@@ -9,6 +9,7 @@ HermesCronError             something a person or a caller can act on
 ├── JobStateError           the job's state does not allow this
 ├── TaskNotFound            (also LookupError) no task has this name
 ├── TaskInvalid             (also ValueError) a task cannot be declared or called like this
+├── TaskFailed              a task of the box did not do what it was to do
 ├── RunNotFound             (also LookupError) no run has this id
 ├── FireInvalid             (also ValueError) a fire's job id or instant cannot be read
 ├── MessageRejected         a run message of an unknown version or shape
@@ -97,6 +98,12 @@ class TaskInvalid(HermesCronError, ValueError):
 
     code = "task_invalid"
     exit_code = 2
+
+
+class TaskFailed(HermesCronError):
+    """A task of the box did not do what it was to do; the message is one line, for the run's error."""
+
+    code = "task_failed"
 
 
 class RunNotFound(HermesCronError, LookupError):

@@ -1,0 +1,18 @@
+"""The tasks that come in the box: `shell`, `http` and `prompt`."""
+
+from __future__ import annotations
+
+from hermes_cron.settings import TaskSettings
+from hermes_cron.task import Task
+from hermes_cron.tasks.http_call import HttpCall
+from hermes_cron.tasks.prompt import Prompt
+from hermes_cron.tasks.shell import Shell
+
+
+def box_tasks(settings: TaskSettings) -> dict[str, Task]:
+    """Every task of the box by name; one that is off is there too, and says so when it is called."""
+    return {
+        "shell": Task("shell", Shell(settings.shell.enabled), bind=True),
+        "http": Task("http", HttpCall(settings.http.allow_private), bind=True),
+        "prompt": Task("prompt", Prompt(settings.prompt.url, settings.prompt.api_key_file), bind=True),
+    }
