@@ -1,0 +1,162 @@
+"""`Armer`: makes true at NAS what the store wants of some ids. Lease, call, confirm or give up (promises I10, I11)."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Protocol
+
+from hermes_cron.arm import LEASE, Order
+from hermes_cron.clock import boot_seconds, monotonic
+from hermes_cron.contract import BATCH_LIMIT, CALL_DEADLINE_S
+from hermes_cron.errors import NasError, NasRefused, StoreError
+from hermes_cron.interfaces import Store
+from hermes_cron.providers.chronos import steps
+from hermes_cron.providers.chronos.backoff import Backoff
+from hermes_cron.providers.chronos.calls import Outcomes, carry_out
+from hermes_cron.providers.chronos.client import NasClient
+from hermes_cron.record import Moment, Record
+
+_log = logging.getLogger("hermes_cron.chronos")
+
+_LEASING_S = 2.0
+_CALLING_S = 5.0
+_PAUSE_S = 0.03
+_BAD_ROWS = 2
+_FREEZE_S = LEASE.total_seconds() - CALL_DEADLINE_S
+
+Make = Callable[[Sequence[Order], float], Outcomes]
+
+
+class Take(Protocol):
+    """A step that takes the right to call NAS about an id."""
+
+    def __call__(
+        self, record: Record, moment: Moment, *, token: str, horizon: timedelta | None
+    ) -> tuple[Record, steps.Taken]:
+        """The record, and what became of it."""
+
+
+@dataclass
+class Settled:
+    """What became of some ids: those armed and disarmed now, and those that are still wanted.
+
+    `away` is the error that says something about every further call, too: NAS is away, or refuses our credential.
+    """
+
+    armed: list[str] = field(default_factory=list)
+    disarmed: list[str] = field(default_factory=list)
+    wanted: list[str] = field(default_factory=list)
+    away: NasError | None = None
+
+
+class Armer:
+    """Carries out for NAS what one store wants. May be used from any thread."""
+
+    def __init__(self, store: Store, client: NasClient, backoff: Backoff) -> None:
+        self._store = store
+        self._client = client
+        self._backoff = backoff
+
+    def settle(
+        self, job_ids: Collection[str], until: float, *, take: Take = steps.take, make: Make | None = None
+    ) -> Settled:
+        """Make true what the store wants of these ids, before the monotonic instant `until`.
+
+        Ids that change meanwhile are gone over again; for one that another caller is busy with it waits, in its time.
+        `make` carries out the orders, which the caller alone may carry out then; by default they are calls to NAS.
+        """
+        waiting, found = deque(dict.fromkeys(job_ids)), Settled()
+        make = make or partial(carry_out, self._client)
+        horizon = self._horizon(until) if waiting else None
+        while waiting and monotonic() < until and found.away is None:
+            began = boot_seconds()
+            orders, busy = self._lease(waiting, until, partial(take, horizon=horizon), found)
+            outcomes: Outcomes = {}
+            if orders and boot_seconds() - began > _FREEZE_S:
+                # We were frozen meanwhile, and by now another may be calling: nothing is sent.
+                outcomes = {order.job_id: NasError("This process was frozen.") for order in orders}
+            elif orders:
+                outcomes = make(orders, min(until, monotonic() + _CALLING_S))
+                self._judge(outcomes, found)
+            waiting.extend(self._conclude(orders, outcomes, found))
+            if busy and not orders:
+                time.sleep(max(0.0, min(_PAUSE_S, until - monotonic())))
+            waiting.extend(busy)
+        found.wanted += waiting
+        return found
+
+    def _horizon(self, until: float) -> timedelta | None:
+        left = max(0.0, until - monotonic())
+        self._client.prepare(left)
+        return self._client.capabilities(min(CALL_DEADLINE_S, left) / 2).horizon
+
+    def _lease(
+        self, waiting: deque[str], until: float, take: Callable[..., tuple[Record, steps.Taken]], found: Settled
+    ) -> tuple[list[Order], list[str]]:
+        """Take the right to call for as many of those that wait as one call may carry; and those that are busy."""
+        token = uuid.uuid4().hex
+        until = min(until, monotonic() + _LEASING_S)
+        orders: list[Order] = []
+        busy: list[str] = []
+        while waiting and len(orders) < BATCH_LIMIT and monotonic() < until:
+            job_id = waiting.popleft()
+            try:
+                taken = self._store.change(job_id, partial(take, token=token))
+            except StoreError as error:
+                _log.warning("the alarm of %s cannot be looked up: %s", job_id, error)
+                found.wanted.append(job_id)
+                # One row may be damaged; a store that is away would hold us up at every further one.
+                if len(found.wanted) > _BAD_ROWS:
+                    break
+                continue
+            if taken.order is not None:
+                orders.append(taken.order)
+            elif taken.wanted:
+                busy.append(job_id)
+                self._backoff.busy(job_id, taken.busy_s)
+        return orders, busy
+
+    def _judge(self, outcomes: Outcomes, found: Settled) -> None:
+        """Whether NAS is there at all, from what became of some calls."""
+        errors = [error for error in outcomes.values() if error is not None]
+        barred = self._client.standing.objection()
+        alive = len(errors) < len(outcomes) or any(isinstance(error, NasRefused) for error in errors)
+        if errors:
+            level = logging.DEBUG if self._backoff.down else logging.WARNING
+            _log.log(level, "%d of %d alarms are not confirmed by NAS: %s", len(errors), len(outcomes), errors[0])
+        if barred is not None or not alive:
+            found.away = barred or errors[0]
+            self._backoff.round_failed()
+
+    def _conclude(self, orders: Sequence[Order], outcomes: Outcomes, found: Settled) -> list[str]:
+        """Write down what became of the orders; the ids that changed meanwhile, and are to be gone over again."""
+        again: list[str] = []
+        for order in orders:
+            error = outcomes[order.job_id]
+            try:
+                if error is not None:
+                    self._failed(order, error, found)
+                elif self._store.change(order.job_id, partial(steps.succeeded, order=order)):
+                    again.append(order.job_id)
+                else:
+                    (found.disarmed if order.at is None else found.armed).append(order.job_id)
+                    self._backoff.succeeded(order.job_id)
+            except StoreError as lost:
+                # The right lapses by itself, and the arm stays wanted.
+                found.wanted.append(order.job_id)
+                _log.warning("NAS was called for %s, which cannot be written down: %s", order.job_id, lost)
+        return again
+
+    def _failed(self, order: Order, error: NasError, found: Settled) -> None:
+        found.wanted.append(order.job_id)
+        refused = error.reason if isinstance(error, NasRefused) else None
+        step = partial(steps.failed, order=order, sent=error.sent, refused=refused)
+        held = self._store.change(order.job_id, step)
+        self._backoff.failed(order.job_id, error, held.total_seconds())
