@@ -25,6 +25,7 @@ from hermes_cron.schedule import Schedule
 from hermes_cron.task import Task
 
 _log = logging.getLogger("hermes_cron.client")
+_MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,9 @@ def upcoming(job: Job, count: int) -> list[datetime]:
 def _moved(old: Schedule, text: str | None, timezone: str | None, anchor: str | None, now: datetime) -> Schedule:
     if text is None and timezone is None and anchor is None:
         return old
-    # An instant stays the instant it is; everything else is read anew in its zone.
-    text = text or (old.text if old.kind == "once" else old.source or old.text)
+    if text is None:
+        # An instant stays the instant it is; everything else is read anew in its zone.
+        text = old.text if old.kind == "once" else old.source or old.text
     return Schedule.parse(text, timezone=timezone or old.timezone, now=now, anchor=anchor or old.anchor)
 
 
@@ -124,7 +126,7 @@ class Client:
             old = change.known_job(record)
             wanted = {**old.policy.to_dict(), **(policy or {})}
             new = replace(
-                old, task=task or old.task, args=dict(old.args if args is None else args),
+                old, task=old.task if task is None else task, args=dict(old.args if args is None else args),
                 schedule=_moved(old.schedule, schedule, timezone, anchor, moment.now),
                 policy=Policy.from_dict({name: value for name, value in wanted.items() if value is not None}),
             )  # fmt: skip
@@ -189,6 +191,11 @@ class Client:
         if not found:
             raise RunNotFound(f"There is no run {run_id!r}.", hint="`hermes-cron runs list` shows what there is.")
         return found[0]
+
+    def find_fire(self, job_id: str, key: str) -> Entry | None:
+        """The fire with this key in the ledger, if it is still there."""
+        entry = (self._store.read(job_id) or Record(job_id)).entry(key)
+        return entry or next((entry for entry in self._store.fires(job_id, limit=_MOST) if entry.key == key), None)
 
     def fires(self, job_id: str | None = None, limit: int = 100) -> Sequence[Entry]:
         """The ledger: fires and their outcomes, the newest first."""
