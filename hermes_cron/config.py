@@ -6,33 +6,21 @@ A flag wins over the environment, the environment over the file, the file over t
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from hermes_cron.document import Node, read
 from hermes_cron.errors import ConfigError
+from hermes_cron.given import Given, from_environment, from_file, from_flags
+from hermes_cron.keys import OPTIONS, PARTS, PREFIX, made_of, names_file, value_of
 from hermes_cron.settings import NO_SECRET, Option, Secret, Settings, duration_text, mask_url
 
-PREFIX = "HERMES_CRON_"
-RESERVED = frozenset(PREFIX + name for name in ("HOME", "CONFIG", "LOG_LEVEL", "LOG_FORMAT", "FAILPOINTS"))
-"""Variables that are ours and no keys; so is every one that starts with HERMES_CRON_TEST_."""
-
 _NOTHING: Mapping[str, object] = MappingProxyType({})
-_TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _HOME = re.compile(r"\$HERMES_CRON_HOME\b|\$\{HERMES_CRON_HOME\}")
-# What Kubernetes puts into every container beside a Service whose name begins with hermes-cron; its PORT is an address.
-_SERVICE = re.compile(
-    r"HERMES_CRON_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)=.*|"
-    r"HERMES_CRON_(\w+_)?PORT=(tcp|udp|sctp)://.*",
-    re.ASCII | re.DOTALL,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,53 +51,6 @@ class Config:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """A value as it was given: `source` is for the list of sources, `where` the same to the line, for errors."""
-
-    value: object = field(repr=False)
-    source: str
-    where: str
-    base: Path | None = None
-    """The folder that relative file names in it start from; None for the current one."""
-
-
-def _schema(section: type, prefix: str = "") -> Iterator[tuple[str, Option | type]]:
-    """Every section and key below a section, depth first."""
-    for part in fields(section):
-        inner = part.metadata.get("section")
-        yield prefix + part.name, inner or part.metadata["option"]
-        if inner:
-            yield from _schema(inner, f"{prefix}{part.name}.")
-
-
-_PARTS = dict(_schema(Settings))
-SECTIONS: Mapping[str, type] = MappingProxyType({k: part for k, part in _PARTS.items() if isinstance(part, type)})
-OPTIONS: Mapping[str, Option] = MappingProxyType({k: part for k, part in _PARTS.items() if isinstance(part, Option)})
-"""Every key, dotted, in the schema's order."""
-
-
-def variable(key: str) -> str:
-    """The environment variable of a key: `broker.url` is HERMES_CRON_BROKER__URL."""
-    return PREFIX + key.upper().replace(".", "__")
-
-
-_VARIABLES = {variable(key): key for key in OPTIONS}
-
-
-def value_of(settings: Settings, key: str) -> Any:
-    """The value of a dotted key."""
-    value: Any = settings
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def is_inline_key(text: str) -> bool:
-    """Whether `cron.chronos.nas_public_key` holds the key itself (PEM or JWK), and not the name of a file."""
-    return text.lstrip().startswith(("-----BEGIN", "{"))
-
-
 def load(
     path: str | Path | None = None,
     *,
@@ -128,12 +69,11 @@ def load(
     """
     home = _home(environ)
     file = _file(path, environ, home)
-    notes: list[str] = []
-    given = _from_file(file, lenient, notes) if file else {}
-    given |= _from_environment(environ) | _from_flags(flags)
+    given, notes = from_file(file, lenient=lenient) if file else ({}, ())
+    given |= from_environment(environ) | from_flags(flags)
     values = {key: _value(key, option, given.get(key), home, environ) for key, option in OPTIONS.items()}
     sources = {key: given[key].source if key in given else "default" for key in OPTIONS}
-    return Config(_settings(Settings, values), home, file, MappingProxyType(sources), tuple(notes))
+    return Config(made_of(values), home, file, MappingProxyType(sources), notes)
 
 
 def example_yaml() -> str:
@@ -143,7 +83,7 @@ def example_yaml() -> str:
         "# A flag wins over the environment (broker.url: HERMES_CRON_BROKER__URL), and that over this file.",
         "",
     ]
-    for key, part in _PARTS.items():
+    for key, part in PARTS.items():
         depth = "  " * key.count(".")
         name = key.rpartition(".")[2]
         if isinstance(part, Option):
@@ -183,84 +123,7 @@ def _tilde(name: str, environ: Mapping[str, str]) -> str:
     return os.path.expanduser(name)  # noqa: PTH111 - Path drops a name's end, "./" and "//", and we keep what is written.
 
 
-def _from_file(file: Path, lenient: bool, notes: list[str]) -> dict[str, _Given]:
-    top = read(file)
-    entries = top.entries()
-    if entries is None:
-        raise ConfigError(f"{file} must hold keys with values, like `broker:` with `url: ...` below it.")
-    ours = {part.name for part in fields(Settings)}
-    foreign = [name for name in entries if name not in ours]
-    if lenient and foreign and "cron" in entries:
-        notes.append(f"{file}: left alone, as they are no keys of ours: {', '.join(foreign)}.")
-        entries = {name: node for name, node in entries.items() if name in ours}
-    return dict(_walk(entries, "", file))
-
-
-def _walk(entries: Mapping[str, Node], prefix: str, file: Path) -> Iterator[tuple[str, _Given]]:
-    for name, node in entries.items():
-        key = prefix + name
-        if key in OPTIONS and not node.empty():
-            yield key, _Given(_plain(key, node), f"file {file}", node.where, file.parent)
-        elif key in SECTIONS:
-            inner = node.entries()
-            if inner is None:
-                raise ConfigError(f"{key} is a section of keys, and here it has a value ({node.where}).", field=key,
-                                  hint=_known(key))  # fmt: skip
-            yield from _walk(inner, key + ".", file)
-        elif key not in OPTIONS:
-            raise ConfigError(f"There is no key {key} ({node.where}).", hint=_guess(key), field=key)
-
-
-def _plain(key: str, node: Node) -> object:
-    try:
-        return node.value()
-    except ValueError as error:
-        raise ConfigError(f"{key} {error} ({node.where}).", field=key) from None
-
-
-def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
-    found = {}
-    for name, value in sorted(environ.items()):
-        if name in _VARIABLES:
-            key = _VARIABLES[name]
-            found[key] = _Given(_parsed(value, OPTIONS[key].default), f"environment {name}", name)
-        elif name.startswith(PREFIX) and not _is_no_key(name, value):
-            close = _close(name.removeprefix(PREFIX).lower().replace("__", "."), OPTIONS)
-            hint = f"Did you mean {variable(close)}?" if close else "Names are like HERMES_CRON_BROKER__URL."
-            raise ConfigError(f"The environment variable {name} is no key of hermes-cron.", hint=hint, field=name)
-    return found
-
-
-def _is_no_key(name: str, value: str) -> bool:
-    if name in RESERVED or name.startswith(PREFIX + "TEST_"):
-        return True
-    return _SERVICE.fullmatch(f"{name}={value}") is not None
-
-
-def _from_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
-    found = {}
-    for key, value in flags.items():
-        if key not in OPTIONS:
-            raise ConfigError(f"There is no key {key} (given as a flag).", hint=_guess(key), field=key)
-        if value is not None:
-            parsed = _parsed(value, OPTIONS[key].default) if isinstance(value, str) else value
-            found[key] = _Given(parsed, f"flag {key}", "given as a flag")
-    return found
-
-
-def _parsed(value: str, default: object) -> object:
-    """The value that a text stands for, where its key wants no text; the text itself where it stands for none."""
-    text = value.strip()
-    if isinstance(default, bool):
-        return _TRUTHS.get(text.lower(), value)
-    if isinstance(default, int) and re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII):
-        return int(text)
-    if isinstance(default, tuple):
-        return re.sub(r"[\"']", "", text.removeprefix("[").removesuffix("]"))
-    return value
-
-
-def _value(key: str, option: Option, given: _Given | None, home: Path, environ: Mapping[str, str]) -> object:
+def _value(key: str, option: Option, given: Given | None, home: Path, environ: Mapping[str, str]) -> object:
     if given is None:
         value = option.default
     elif given.value == "" and option.default in ("", NO_SECRET):
@@ -268,7 +131,7 @@ def _value(key: str, option: Option, given: _Given | None, home: Path, environ: 
         value = option.default
     else:
         value = _understood(key, option, given)
-    if isinstance(value, str) and value and (key == "store.url" or _names_file(key, value)):
+    if isinstance(value, str) and value and (key == "store.url" or names_file(key, value)):
         value = _HOME.sub(lambda _: str(home), value)
         if key == "store.url":
             return re.sub(r"(?<=^sqlite:///)~/", lambda _: _tilde("~/", environ), value)
@@ -278,7 +141,7 @@ def _value(key: str, option: Option, given: _Given | None, home: Path, environ: 
     return value
 
 
-def _understood(key: str, option: Option, given: _Given) -> object:
+def _understood(key: str, option: Option, given: Given) -> object:
     try:
         if isinstance(given.value, str):
             given.value.encode()
@@ -287,42 +150,6 @@ def _understood(key: str, option: Option, given: _Given) -> object:
         raise ConfigError(f"{key} must be UTF-8 text ({given.where}).", field=key) from None
     except ValueError as error:
         raise ConfigError(f"{key} {error} ({given.where}).", field=key) from None
-
-
-def _names_file(key: str, value: str) -> bool:
-    if key == "cron.chronos.nas_public_key":
-        return not is_inline_key(value)
-    return key.endswith("_file")
-
-
-def _settings(section: type, values: Mapping[str, object], prefix: str = "") -> Any:
-    """The section and all below it, made of the values by dotted key."""
-    given = {}
-    for part in fields(section):
-        inner = part.metadata.get("section")
-        key = prefix + part.name
-        given[part.name] = _settings(inner, values, key + ".") if inner else values[key]
-    return section(**given)
-
-
-def _guess(key: str) -> str:
-    """The hint for a key that does not exist."""
-    close = _close(key, OPTIONS) or _close(key, [section for section in SECTIONS if not key.startswith(section + ".")])
-    return f"Did you mean {close}?" if close else _known(key.rpartition(".")[0])
-
-
-def _close(key: str, known: Collection[str]) -> str:
-    """The one that ends alike, or else is spelled alike; empty where there is none."""
-    same = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-    close = same if len(same) == 1 else difflib.get_close_matches(key, known, 1, 0.75)
-    return close[0] if close else ""
-
-
-def _known(section: str) -> str:
-    prefix = section + "." if section in SECTIONS else ""
-    names = [key.removeprefix(prefix) for key in _PARTS if key.startswith(prefix)]
-    inside = f"In {section} there are" if prefix else "There are"
-    return f"{inside} {', '.join(name for name in names if '.' not in name)}."
 
 
 def _shown(key: str, value: object) -> str:

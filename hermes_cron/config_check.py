@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from hermes_cron.config import OPTIONS, Config, is_inline_key, value_of
+from hermes_cron.config import Config
 from hermes_cron.errors import ConfigError
+from hermes_cron.keys import OPTIONS, names_file, value_of
 
 _CHRONOS = "cron.chronos."
 _TOKENS = ("access_token", "access_token_file", "access_token_command")
@@ -47,6 +48,8 @@ def _problem(key: str, says: str, hint: str = "") -> ConfigError:
 
 def _missing(config: Config) -> Iterator[ConfigError]:
     cron = config.settings.cron
+    if cron.verifier == "cron-key" and not cron.key_file:
+        yield _problem("cron.key_file", "is missing: without a key every fire is refused.")
     if cron.provider != "chronos":
         return
     for name in ("portal_url", "callback_url", "expected_audience"):
@@ -88,8 +91,7 @@ def _apart(config: Config) -> Iterator[ConfigError]:
 def _files(config: Config) -> Iterator[ConfigError]:
     for key in OPTIONS:
         name = value_of(config.settings, key)
-        inline = key.endswith("nas_public_key") and is_inline_key(name)
-        if not key.endswith(("_file", "nas_public_key")) or not name or inline:
+        if not isinstance(name, str) or not name or not names_file(key, name):
             continue
         if not Path(name).is_file():
             yield _problem(key, f"names {name}, which is no file ({config.sources[key]}).")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from hermes_cron.config import OPTIONS, Config, example_yaml, load, value_of, variable
+from hermes_cron.config import Config, example_yaml, load
 from hermes_cron.errors import ConfigError
+from hermes_cron.keys import OPTIONS, names_file, value_of, variable
 from hermes_cron.settings import Secret, Settings
 
 CRON = "HERMES_CRON_CRON__"
-NAMES_FILES = ["cron.chronos.nas_public_key", "cron.chronos.access_token_file", "web.api_keys_file",
-               "tasks.prompt.api_key_file"]  # fmt: skip
+NAMES_FILES = [key for key in OPTIONS if names_file(key, "x")]
 PEM = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n"
 
 
@@ -172,9 +172,7 @@ def test_file_names_start_from_home_from_the_user_or_from_beside_the_file(
 
 
 def test_every_key_that_names_a_file_is_among_them() -> None:
-    assert [key for key, option in OPTIONS.items() if re.search(r"\bfile\b", option.about)] == [
-        key for key in OPTIONS if key in NAMES_FILES
-    ]
+    assert [key for key, option in OPTIONS.items() if re.search(r"\bfile\b", option.about)] == NAMES_FILES
 
 
 def test_a_public_key_that_is_written_out_is_left_as_it_is(tmp_path: Path, env: dict[str, str]) -> None:

@@ -35,8 +35,11 @@ def test_it_misses_each_key_that_chronos_needs(tmp_path: Path, key: str) -> None
     assert fields(CHRONOS | {key: None}, tmp_path) == [key]
 
 
-def test_it_misses_no_key_of_nas_when_jobs_have_keys_of_their_own(tmp_path: Path) -> None:
-    assert fields(CHRONOS | {"cron.chronos.nas_jwks_url": None, "cron.verifier": "cron-key"}, tmp_path) == []
+def test_it_misses_another_key_when_no_token_of_nas_is_to_be_verified(tmp_path: Path) -> None:
+    flags = CHRONOS | {"cron.chronos.nas_jwks_url": None, "cron.verifier": "cron-key"}
+    assert fields(flags, tmp_path) == ["cron.key_file"]
+    (tmp_path / "k").write_text("x")
+    assert fields(flags | {"cron.key_file": str(tmp_path / "k")}, tmp_path) == []
 
 
 def test_it_names_both_sources_of_a_token(tmp_path: Path) -> None:
