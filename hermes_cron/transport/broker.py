@@ -1,0 +1,150 @@
+"""`KombuBroker`: fires on one durable queue, whatever kombu carries it by."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from urllib.parse import unquote, urlsplit
+
+from hermes_cron.clock import monotonic
+from hermes_cron.errors import BrokerError
+from hermes_cron.fire import Fire
+from hermes_cron.interfaces import Delivery
+from hermes_cron.transport.consuming import Consumer, reserved
+from hermes_cron.transport.line import Line, Place
+from hermes_cron.transport.message import encode
+from hermes_cron.transport.waiting import within
+
+_MOST_IDLE = 64
+_LEAST_S = 0.05
+_log = logging.getLogger("hermes_cron.transport")
+
+_INHERITED: list[deque[Line]] = []
+"""What a child of a fork must never touch, not even to give it back to the memory: its sockets are the parent's."""
+
+
+class KombuBroker:
+    """A broker that connects at its first use in each process; every thread that is inside has a line to itself."""
+
+    def __init__(self, place: Place, connect: Callable[[Place], Line]) -> None:
+        self._place = place
+        self._connect = connect
+        self._pid = os.getpid()
+        self._idle: deque[Line] = deque()
+        self._closed = False
+
+    def enqueue(self, fire: Fire) -> None:
+        """Put a fire on the queue, as durably as the broker can; tried once more over a new line if an old one broke.
+
+        Raises:
+            BrokerError: It was not confirmed within the deadline; it may have been queued all the same.
+        """
+        body = encode(fire)
+        until = monotonic() + self._place.deadline
+        try:
+            if not self._published(body):
+                within(until - monotonic(), lambda: self._publish_anew(body, until), _forget)
+        except BrokerError:
+            raise
+        except Exception as error:
+            raise self._explained(error) from error
+
+    def consume(self, handle: Callable[[Delivery], None], free: Callable[[], int], stop: Callable[[], bool]) -> None:
+        """Hand deliveries to `handle`, never more at a time than `free()` slots, until `stop()`; reconnects by itself.
+
+        Each call has a connection of its own.
+        """
+        Consumer(self._place, lambda: self._connect(self._place), handle, free, stop).run()
+
+    def depth(self) -> int | None:
+        """How many messages wait in the queue or are reserved unacknowledged; None when that cannot be read.
+
+        Over AMQP, what other processes hold is not in it: that server tells it to nobody but its operators.
+        """
+        try:
+            return within(self._place.deadline, self._counted, _forget)
+        except Exception as error:  # noqa: BLE001 - Whatever the reason is, the depth is not known.
+            _log.debug("the depth of %s cannot be read: %s", self._place.where, error)
+            return None
+
+    def close(self) -> None:
+        """Give back every connection. Closing twice is closing once."""
+        self._closed = True
+        self._drop_idle()
+
+    def _published(self, body: bytes) -> bool:
+        """Whether a line that lay idle took the message, where there is one; raises when it took too long to fail."""
+        line = self._idle_line()
+        if line is None:
+            return False
+        began = monotonic()
+        try:
+            line.publish(body, self._place.deadline)
+        except Exception as error:
+            # Its server was lost, so the other lines are too. With what is left of the time a new one is tried.
+            line.drop()
+            self._drop_idle()
+            if monotonic() - began > self._place.deadline / 2:
+                raise
+            _log.debug("a line to the queue %s broke: %s", self._place.where, error)
+            return False
+        self._give_back(line)
+        return True
+
+    def _publish_anew(self, body: bytes, until: float) -> None:
+        line = self._connect(self._place)
+        try:
+            line.publish(body, max(until - monotonic(), _LEAST_S))
+        except BaseException:
+            line.drop()
+            raise
+        self._give_back(line)
+
+    def _counted(self) -> int:
+        line = self._idle_line() or self._connect(self._place)
+        try:
+            found = line.depth() + (0 if line.counts_reserved else reserved(self._place))
+        except BaseException:
+            line.drop()
+            raise
+        self._give_back(line)
+        return found
+
+    def _idle_line(self) -> Line | None:
+        if self._pid != os.getpid():
+            _INHERITED.append(self._idle)
+            self._idle, self._pid = deque(), os.getpid()
+        while True:
+            try:
+                line = self._idle.pop()
+            except IndexError:
+                return None
+            if not line.stale:
+                return line
+            line.drop()
+
+    def _give_back(self, line: Line) -> None:
+        if self._closed or len(self._idle) >= _MOST_IDLE:
+            line.drop()
+        else:
+            self._idle.append(line)
+
+    def _drop_idle(self) -> None:
+        while (line := self._idle_line()) is not None:
+            line.drop()
+
+    def _explained(self, error: Exception) -> BrokerError:
+        reason = str(error) or type(error).__name__
+        password = urlsplit(self._place.url).password
+        for secret in (password, unquote(password)) if password else ():
+            reason = reason.replace(secret, "***")
+        return BrokerError(
+            f"The fire was not put on the queue {self._place.where}: {reason.rstrip('.')}.",
+            hint="Is the server up, and are its address and password right?", field="broker.url",
+        )  # fmt: skip
+
+
+def _forget(nothing: object) -> None:
+    """What came too late is of no use to anybody."""
