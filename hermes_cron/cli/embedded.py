@@ -171,7 +171,8 @@ class Launcher:
     def stop(self) -> None:
         """Watch no more; the agent is left as it is."""
         self._over.set()
-        self._thread.join(_STOP_S)
+        if self._thread.is_alive():
+            self._thread.join(_STOP_S)
 
     def awake(self) -> bool:
         """Whether the agent is there."""
