@@ -50,9 +50,10 @@ class Callbacks:
         if len(good) > _MOST_CHARACTERS:
             raise ValueError(f"must be at most {_MOST_CHARACTERS} characters")
         parts = urlsplit(good)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        if self._allow is not None and not self._known((parts.hostname or "", port)):
-            self._resolve((parts.hostname or "", port), self._allow, until)
+        # A dot at the end says that a name is whole; it leads where the same name leads without it.
+        place = ((parts.hostname or "").rstrip("."), parts.port or (443 if parts.scheme == "https" else 80))
+        if self._allow is not None and not self._known(place):
+            self._resolve(place, self._allow, until)
         return good
 
     def _known(self, place: tuple[str, int]) -> bool:

@@ -82,9 +82,8 @@ def rotated(keys: Sequence[Key], now: datetime, fresh: Key | None, *, overlap: f
     if active(keys, now) is None:
         signs_at = now
     gone_at = signs_at + timedelta(seconds=keep)
-    old = [key if key.gone_at is not None or key.kid == chosen.kid else replace(key, gone_at=gone_at) for key in keys]
-    old = [key for key in old if key.kid != chosen.kid and not _gone(key, now)]
-    return [*old, replace(chosen, signs_at=signs_at)]
+    old = [replace(key, gone_at=min(key.gone_at or gone_at, gone_at)) for key in keys if key.kid != chosen.kid]
+    return [*(key for key in old if not _gone(key, now)), replace(chosen, signs_at=signs_at)]
 
 
 def _gone(key: Key, now: datetime) -> bool:

@@ -24,7 +24,7 @@ from hermes_cron.outbound import Outbound, any_address, is_public
 from hermes_cron.settings import Secret, base_url
 
 SETTLE_S = 60.0
-STOP_S = 3.0
+STOP_S = 2.0
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 

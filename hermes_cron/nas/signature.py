@@ -57,7 +57,7 @@ class Signatures:
         signed = f"{call_id}.{stamp}.".encode("utf-8", "surrogateescape") + body
         mine = base64.b64encode(hmac.digest(self._secret, signed, hashlib.sha256))
         offered = [part.partition(",") for part in headers.get("webhook-signature", "").split(" ")]
-        found = [hmac.compare_digest(mine, text.encode()) for version, _, text in offered if version == "v1"]
+        found = [hmac.compare_digest(mine, text.encode("utf-8", "replace")) for version, _, text in offered if version == "v1"]
         return any(found)
 
     def repeated(self, call_id: str) -> bool:
