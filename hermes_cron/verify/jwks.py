@@ -6,6 +6,7 @@ neither a flood of unknown key ids nor a slow host can make more of them. Nothin
 
 from __future__ import annotations
 
+import codecs
 import ipaddress
 import logging
 import os
@@ -68,8 +69,20 @@ class _Set:
 class JwksKeys:
     """The keys published at a URL. May be used from any thread, and across a fork."""
 
-    def __init__(self, url: str, *, home: Path | None = None, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        home: Path | None = None,
+        clock: Clock = utc_now,
+        wait: float = WAIT_S,
+        deadline: float = FETCH_S,
+    ) -> None:
         self._url = url
+        # The query is where people put secrets.
+        self._shown = url.partition("?")[0]
+        self._waits = wait
+        self._deadline = deadline
         self._loopback = _check(url)
         self._place = None if home is None else kept.place_of(home, url)
         self._clock = clock
@@ -152,7 +165,7 @@ class JwksKeys:
                     raise KeysUnavailable(
                         "NAS's keys are being fetched, and enough tokens wait for them", retry_after=1
                     )
-                if not flight.wait(WAIT_S):
+                if not flight.wait(self._waits):
                     raise KeysUnavailable("NAS's keys did not come in time")
         if self._failed:
             raise KeysUnavailable("NAS's keys cannot be fetched", retry_after=PAUSE_S)
@@ -170,12 +183,13 @@ class JwksKeys:
     def _fetch(self, flight: threading.Event) -> None:
         failed = True
         try:
-            self._replace(self._download(), self._clock())
+            asked_at = self._clock()
+            self._replace(self._download(), asked_at)
             failed = False
         except (OutboundError, ValueError) as error:
-            log.warning("the keys at %s could not be fetched: %s", self._url, error)
+            log.warning("the keys at %s could not be fetched: %s", self._shown, error)
         except Exception:  # the thread's last word; those who wait for it are told below.
-            log.exception("the keys at %s could not be fetched", self._url)
+            log.exception("the keys at %s could not be fetched", self._shown)
         finally:
             with self._lock:
                 self._failed, self._tried_at, self._flight = failed, self._clock(), None
@@ -183,11 +197,14 @@ class JwksKeys:
 
     def _download(self) -> dict[str, Any]:
         # httpx takes a tenth of a second to import; with a set on disk, the fire that woke us is judged without it.
-        from hermes_cron.outbound import Outbound, any_address  # noqa: PLC0415 - see above.
+        with _LOADING:
+            from hermes_cron.outbound import Outbound, any_address  # noqa: PLC0415 - see above.
 
-        outbound = Outbound(_is_loopback if self._loopback else any_address, connections=1)
+            # The resolver loads this codec when it is first asked.
+            codecs.lookup("idna")
+            outbound = Outbound(_is_loopback if self._loopback else any_address, connections=1)
         try:
-            answer = outbound.request("GET", self._url, deadline=FETCH_S, max_bytes=MAX_BYTES + 1)
+            answer = outbound.request("GET", self._url, deadline=self._deadline, max_bytes=MAX_BYTES + 1)
         finally:
             outbound.close()
         if answer.status != 200:
@@ -201,7 +218,7 @@ class JwksKeys:
         self._set = _Set(keys, fetched_at)
         new = {key.kid for key in keys} - {key.kid for key in before.keys} if before is not None else set()
         if new:
-            log.warning("new keys at %s: %s", self._url, ", ".join(sorted(repr(kid)[:80] for kid in new)))
+            log.warning("new keys at %s: %s", self._shown, ", ".join(sorted(repr(kid)[:80] for kid in new)))
         if self._place is not None:
             try:
                 kept.save(self._place, self._url, document, fetched_at)
@@ -221,14 +238,17 @@ class JwksKeys:
 
 
 _ALL: weakref.WeakSet[JwksKeys] = weakref.WeakSet()
+_LOADING = threading.Lock()
 
 
 def _renew_all() -> None:
+    _LOADING.release()
     for keys in list(_ALL):
         keys._after_fork()
 
 
-os.register_at_fork(after_in_child=_renew_all)
+# A fork waits until our thread has loaded its modules: in the child, half a module would stay half a module.
+os.register_at_fork(before=_LOADING.acquire, after_in_parent=_LOADING.release, after_in_child=_renew_all)
 
 
 def _is_loopback(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

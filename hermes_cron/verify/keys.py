@@ -206,8 +206,8 @@ def _algorithms(public: object) -> frozenset[str]:
         if public.key_size not in RSA_BITS or all(modulus % prime in powers for prime, powers in _ROCA):
             raise ValueError("it is an RSA key of another size than 2048 to 8192 bits, or one that can be factored")
         return _RSA
-    if isinstance(public, EllipticCurvePublicKey):
-        return _CURVES.get(public.curve.name, frozenset())
+    if isinstance(public, EllipticCurvePublicKey) and public.curve.name in _CURVES:
+        return _CURVES[public.curve.name]
     if isinstance(public, Ed25519PublicKey | Ed448PublicKey):
         return _EDDSA
-    raise ValueError("it is not a public RSA, EC or Ed25519 key")
+    raise ValueError("it is not a public key of RSA, of P-256, P-384 or P-521, or Ed25519")
