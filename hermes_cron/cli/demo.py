@@ -26,6 +26,9 @@ from hermes_cron.run import Run
 
 JOB = "tide"
 FIRES = 4
+MOST_FIRES = 9
+"""On a slow machine starting the agent takes so long that it sleeps after every other fire only."""
+
 _WAIT_S = 40.0
 _DEADLINE_S = 15.0
 _LOOK_S = 0.05
@@ -111,13 +114,15 @@ def _play(shown: Demo) -> None:
     armed = record is not None and not record.arm.wanted and record.arm.armed_at is not None
     shown.check("armed", armed, f"job {JOB!r} added from the command line; NAS holds its alarm before that returned")
     shown.launcher.start()
-    for number in range(1, FIRES + 1):
+    number = 0
+    while number < FIRES or (shown.launcher.sleeps < 2 and number < MOST_FIRES):
+        number += 1
         _one_fire(shown, number)
     _forged(shown)
     _replay(shown)
-    shown.wait("the agent to go to sleep", lambda: not shown.launcher.awake())
-    shown.say("asleep again")
     _pause(shown)
+    shown.wait("the agent to go to sleep", lambda: not shown.launcher.awake())
+    shown.say("nothing is due any more: the agent sleeps, and would for years", good=True)
 
 
 def _one_fire(shown: Demo, number: int) -> None:
@@ -177,9 +182,11 @@ def _closing_table(shown: Demo) -> bool:
     counted = outcomes[FireState.SUCCEEDED] + outcomes[FireState.SKIPPED] == len(fires)
     shown.seen["fires"] = counted and len(runs) >= FIRES and outcomes[FireState.SUCCEEDED] == len(runs)
     shown.seen["sleep"] = launcher.sleeps >= 2 and launcher.wakes >= 2
+    told = ", ".join(f"{count} {state}" for state, count in counts.items())
     rows = {
-        "fires": f"{len(fires)}: " + ", ".join(f"{count} {state}" for state, count in counts.items()), "runs": len(runs), "woken by NAS": launcher.wakes, "gone to sleep": launcher.sleeps,
-        "lateness p50": f"{statistics.median(late):.2f} s", "lateness max": f"{max(late):.2f} s",
+        "fires": f"{len(fires)}: {told}", "runs": len(runs), "woken by NAS": launcher.wakes,
+        "gone to sleep": launcher.sleeps, "lateness p50": f"{statistics.median(late):.2f} s",
+        "lateness max": f"{max(late):.2f} s",
         "refused": f"{int(shown.seen['forged'])} forged (401), {int(shown.seen['replay'])} replay (no second run)",
     }  # fmt: skip
     click.echo("")
