@@ -1,0 +1,109 @@
+"""`hermes-cron runs`: the ledger. Every fire that came due, its one outcome, and the runs it took."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import click
+
+from hermes_cron import views
+from hermes_cron.cli.policies import read_whole
+from hermes_cron.cli.session import Session, pass_session
+from hermes_cron.cli.show import emit_json, emit_pairs, emit_table, instant_words, span_words
+from hermes_cron.client import Client
+from hermes_cron.ledger import Entry
+
+MOST = 10_000
+_HEADERS = ("JOB", "DUE", "OUTCOME", "TRIES", "STARTED", "LATE", "TOOK", "LAST RUN", "WORKER", "WHY")
+
+
+@click.group()
+def runs() -> None:
+    """The ledger: every fire that came due, and its one outcome."""
+
+
+@runs.command("list")
+@click.argument("job_id", metavar="[JOB]", required=False)
+@click.option("--limit", default="20", metavar="N", show_default=True, help="How many fires, the newest first.")
+@click.option("--json", "as_json", is_flag=True, help="Answer as JSON, with all runs of each fire.")
+@pass_session
+def list_(session: Session, job_id: str | None, limit: str, as_json: bool) -> None:
+    """List fires and what became of them, the newest first."""
+    most = read_whole("limit", limit, 1, MOST)
+    client = session.client()
+    entries = client.fires(job_id, most)
+    if not entries and job_id is not None:
+        client.get(job_id)
+    rows = views.fire_views(entries, client.runs(job_id, _enough(entries)))
+    if as_json:
+        emit_json(rows)
+        return
+    zones = _zones(client)
+    empty = "No fire has come due yet." if job_id is None else f"No fire of {job_id} has come due yet."
+    emit_table(_HEADERS, [_row(row, entry, zones) for row, entry in zip(rows, entries, strict=True)], empty)
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+@pass_session
+def show(session: Session, run_id: str, as_json: bool) -> None:
+    """Show one run: what it was to do, and what became of it."""
+    client = session.client()
+    run = client.find_run(run_id)
+    view = views.run_view(run)
+    if as_json:
+        emit_json(view)
+        return
+    zone, now = _zones(client).get(run.job_id, "UTC"), client.now()
+    instants = {
+        name: instant_words(at, zone, now)
+        for name, at in (("due", run.fire_at), ("claimed", run.claimed_at), ("started", run.started_at),
+                         ("ended", run.ended_at))
+    }  # fmt: skip
+    emit_pairs({
+        "run": run.id, "job": run.job_id, "kind": "manual" if run.manual else "scheduled", "state": run.state,
+        **instants, "took": _span(view["took_s"]), "attempt": run.attempt, "task": run.task,
+        "arguments": json.dumps(view["args"], ensure_ascii=False), "timeout": _span(run.timeout), "worker": run.worker,
+        "fence": run.fence, "cancelled": run.cancel, "error": run.error,
+        "result": json.dumps(view["result"], ensure_ascii=False) if run.result else None,
+    })  # fmt: skip
+
+
+def _enough(entries: Sequence[Entry]) -> int:
+    """How many runs to ask for, so that those of these fires are among them: others may lie between."""
+    return 100 + 2 * sum(entry.attempts for entry in entries)
+
+
+def _zones(client: Client) -> dict[str, str]:
+    return {record.job_id: record.job.schedule.timezone for record in client.list() if record.job is not None}
+
+
+def _row(row: views.View, entry: Entry, zones: dict[str, str]) -> tuple[object, ...]:
+    zone = zones.get(entry.job_id, "UTC")
+    last = row["runs"][-1] if row["runs"] else {}
+    started = datetime.fromisoformat(row["started_at"]) if row["started_at"] else None
+    return (
+        entry.job_id, _due(entry, zone), entry.state, entry.attempts, _wall(started, zone) if started else "-",
+        _span(row["late_s"]), _span(row["took_s"]), last.get("id"), row["worker"], row["error"] or entry.reason,
+    )  # fmt: skip
+
+
+def _due(entry: Entry, zone: str) -> str:
+    first = f"{_wall(entry.fire_at, zone)} {zone}"
+    if entry.manual:
+        return f"{first} (by hand)"
+    if entry.last_at is None:
+        return first
+    return f"{first} to {_wall(entry.last_at, zone)} ({entry.count or 'many'} fires)"
+
+
+def _wall(instant: datetime, zone: str) -> str:
+    return f"{instant.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S}"
+
+
+def _span(seconds: float | None) -> str | None:
+    return None if seconds is None else span_words(max(0.0, seconds))
