@@ -22,6 +22,7 @@ HermesCronError             something a person or a caller can act on
 ├── NasError                NAS cannot be reached, or did not answer as it should
 │   └── NasRefused          NAS refuses for good: trying again cannot help
 ├── AgentInvalid            an agent of our own NAS cannot be added, or does not exist
+├── ArmWanted               the change is stored, but NAS does not hold its alarm yet
 ├── OutboundError           an HTTP call of ours to somebody else failed
 │   └── AddressRefused      it would have gone to an address that is not allowed
 ├── ProviderError           a provider could not be loaded
@@ -202,6 +203,13 @@ class AgentInvalid(HermesCronError):
     """An agent of our own NAS cannot be added like this, or does not exist."""
 
     code = "agent_invalid"
+
+
+class ArmWanted(HermesCronError):
+    """The change is stored, but NAS does not hold its alarm yet; a live worker goes on trying."""
+
+    code = "arm_wanted"
+    exit_code = 75
 
 
 class OutboundError(HermesCronError):
