@@ -8,10 +8,11 @@ from datetime import datetime
 import click
 
 from hermes_cron import views
+from hermes_cron.cli.answer import TRY_AGAIN
 from hermes_cron.cli.session import Session, pass_session
 from hermes_cron.cli.show import emit_json, emit_table, instant_words
 from hermes_cron.clock import read_instant
-from hermes_cron.errors import ArmWanted, NasError
+from hermes_cron.errors import NasError
 from hermes_cron.interfaces import Reconciled
 
 _NOTHING = "Nothing is held outside: the built-in ticker of a running worker fires all jobs."
@@ -86,7 +87,8 @@ def reconcile(session: Session, as_json: bool) -> None:
     else:
         _tell(done)
     if done.wanted:
-        raise ArmWanted(f"Still wanted: {_some(done.wanted)}.", hint="Try again; a live worker does, too.")
+        click.echo("Not all is armed: try again; a live worker does, too. [arm_wanted]", err=True)
+        raise click.exceptions.Exit(TRY_AGAIN)
 
 
 def _compare(rows: list[views.View], now: datetime) -> None:
