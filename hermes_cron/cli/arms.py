@@ -8,11 +8,10 @@ from datetime import datetime
 import click
 
 from hermes_cron import views
-from hermes_cron.cli.answer import TRY_AGAIN
 from hermes_cron.cli.session import Session, pass_session
 from hermes_cron.cli.show import emit_json, emit_table, instant_words
 from hermes_cron.clock import read_instant
-from hermes_cron.errors import NasError
+from hermes_cron.errors import ArmWanted, NasError
 from hermes_cron.interfaces import Reconciled
 
 _NOTHING = "Nothing is held outside: the built-in ticker of a running worker fires all jobs."
@@ -87,8 +86,7 @@ def reconcile(session: Session, as_json: bool) -> None:
     else:
         _tell(done)
     if done.wanted:
-        click.echo("Not all is armed: try again; a live worker does, too. [arm_wanted]", err=True)
-        raise click.exceptions.Exit(TRY_AGAIN)
+        raise ArmWanted(f"Still wanted: {_some(done.wanted)}.", hint="Try again; a live worker does, too.")
 
 
 def _compare(rows: list[views.View], now: datetime) -> None:

@@ -63,10 +63,13 @@ def examine(session: Session, *, network: bool) -> Findings:
         yield from _guarded("keys", lambda: _keys(config))
     try:
         store = bootstrap.the_store(config)
-        yield from _store(store)
     except HermesCronError as error:
-        # What is kept cannot be looked at then; saying so once is enough.
         yield Finding(FAIL, "store", error.message, error.hint)
+        return
+    looked = _guarded("store", lambda: _store(store))
+    yield from looked
+    if any(finding.state == FAIL for finding in looked):
+        # What is kept in it cannot be looked at then; saying so once is enough.
         return
     yield from _guarded("jobs", lambda: _jobs(session, store))
     yield from _guarded("work", lambda: _work(store))
