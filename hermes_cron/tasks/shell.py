@@ -52,7 +52,7 @@ class Shell:
             )  # fmt: skip
         except (OSError, ValueError) as error:
             place = f" in {cwd}" if cwd is not None else ""
-            reason = error.strerror if isinstance(error, OSError) else "a NUL or = stands where it cannot"
+            reason = error.strerror if isinstance(error, OSError) else error
             raise TaskFailed(f"{argv[0]} cannot be started{place}: {reason}.") from error
         if ended.stopped or ended.exit_code != 0:
             raise TaskFailed(_words(argv[0], ended))

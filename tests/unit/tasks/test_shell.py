@@ -242,3 +242,20 @@ def test_its_run_ends_cancelled_when_it_is_cancelled_and_failed_when_it_is_late(
     assert (ended.state, ended.error) == (RunState.FAILED, "timed out after 0.1 s")
     ended = execute(replace(sleeper, args={"argv": ["true"], "shell": True}), tasks, StopSign(), utc_now)
     assert "unexpected keyword argument 'shell'" in ended.error
+
+
+def test_it_is_told_when_the_keeper_was_killed_and_kills_the_command(
+    run: Run, wait_for: Waiter, tmp_path: Path
+) -> None:
+    program = (
+        "import os, pathlib, time\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        "os.kill(os.getppid(), 9); time.sleep(60)"
+    )
+    assert failure(run, python(program)).endswith("was killed by SIGKILL")
+    assert wait_for(lambda: not alive(int((tmp_path / "pid").read_text())))
+
+
+def test_a_command_starts_with_the_signals_that_programs_expect(run: Run) -> None:
+    seen = str(shell(run, ["sh", "-c", "grep -E 'Sig(Blk|Ign)' /proc/self/status"])["stdout"]).split()
+    assert (seen[1], seen[3]) == ("0" * 16, "0" * 16)
