@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from system import System
+
+from tests.integration.system import System
 
 REDIS = os.environ.get("HERMES_CRON_TEST_REDIS", "redis://127.0.0.1:6379/0")
 

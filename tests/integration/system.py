@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -213,8 +214,6 @@ class System:
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """kill -9 of a process and all that it started: it was started as the leader of a group of its own."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()

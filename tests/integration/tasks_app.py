@@ -1,9 +1,10 @@
-"""The application of the integration tests: each body leaves one line in the file that HERMES_CRON_TEST_HISTORY names."""
+"""The application of the integration tests: each body leaves a line in the file HERMES_CRON_TEST_HISTORY names."""
 
 from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 from hermes_cron.app import HermesCron
 from hermes_cron.run import Run
@@ -14,7 +15,7 @@ app = HermesCron("it")
 def note(run: Run, what: str) -> None:
     """One line, appended whole."""
     line = f"{what} {run.job_id} {run.fire_at.isoformat()} {run.fence} {run.attempt} {os.getpid()}\n"
-    with open(os.environ["HERMES_CRON_TEST_HISTORY"], "ab", buffering=0) as file:
+    with Path(os.environ["HERMES_CRON_TEST_HISTORY"]).open("ab", buffering=0) as file:
         file.write(line.encode())
 
 

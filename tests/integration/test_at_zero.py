@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import select
 import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
-from system import System
 
 from hermes_cron.ledger import FireState
+from tests.integration.system import System
 
 pytestmark = [pytest.mark.processes]
 Make = Callable[..., System]
@@ -103,10 +104,9 @@ def test_memory_is_refused_across_processes_with_the_two_ways_out(make_system: M
 def test_memory_is_refused_by_plain_gunicorn_too(make_system: Make) -> None:
     system = make_system("memory://")
     system.start_nas()
-    import sys
-
+    gunicorn = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket"]
     done = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket", "hermes_cron.wsgi:application"],
+        [*gunicorn, "hermes_cron.wsgi:application"],
         env=system.environment, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert done.returncode != 0

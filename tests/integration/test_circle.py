@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -9,11 +10,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
-from system import System, kill_group
 
 from hermes_cron.clock import utc_now
 from hermes_cron.ledger import OPEN, FireState
 from hermes_cron.server import listen, url_of
+from tests.integration.system import System, kill_group
 
 pytestmark = [pytest.mark.processes, pytest.mark.redis]
 Make = Callable[..., System]
@@ -37,7 +38,7 @@ def test_i12_i13_a_job_every_2_s_runs_once_per_fire_for_a_minute(make_system: Ma
     fires = system.store.fires("tide", limit=1000)
     assert not [fire for fire in fires if fire.state in OPEN]
     instants = sorted(fire.fire_at for fire in fires)
-    gaps = {later - earlier for earlier, later in zip(instants, instants[1:], strict=False)}
+    gaps = {later - earlier for earlier, later in itertools.pairwise(instants)}
     assert gaps == {timedelta(seconds=2)}, "a fire has no outcome"
     succeeded = {fire.fire_at.isoformat() for fire in fires if fire.state is FireState.SUCCEEDED}
     assert succeeded == set(ran)
