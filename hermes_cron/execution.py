@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import traceback
@@ -24,6 +25,7 @@ def execute(run: Run, tasks: Mapping[str, Task], sign: StopSign, clock: Clock) -
     """The run as it ended: its state, error and result. Nothing that the task does gets out of here.
 
     A body that was asked to stop ends `cancelled`; one that went over its time ends `failed`, whenever it returns.
+    One that its worker would hand back, but that ended without having heard of it, has ended as it did.
     """
     task = tasks.get(run.task)
     if task is None:
@@ -31,22 +33,31 @@ def execute(run: Run, tasks: Mapping[str, Task], sign: StopSign, clock: Clock) -
     timeout = run.timeout if run.timeout is not None else task.timeout
     until = None if timeout is None else monotonic() + timeout
     deadline = None if timeout is None else clock() + timedelta(seconds=timeout)
-    run = replace(run, deadline=deadline, stop_asked=lambda: sign.up() or _over(until))
-    try:
-        task.check(run.args)
-        result = task.call(run, **run.args) if task.bind else task.call(**run.args)
-        ended = _kept(run, result)
-    except HermesCronError as error:
-        ended = _failed(run, str(error))
-    except BaseException as error:  # noqa: BLE001 - a body may raise anything, SystemExit too; it ends its run only.
-        _log.warning("run %s: the task %s raised:\n%s", run.id, run.task, traceback.format_exc().rstrip())
-        ended = _failed(run, f"{type(error).__name__}: {error}")
-    sign.returned = True
-    if sign.up():
-        return replace(ended, state=RunState.CANCELLED, error=sign.reason)
+    run = replace(run, deadline=deadline, stop_asked=lambda: sign.hear() or _over(until))
+    sign.inside = True
+    # Only now: who puts the sign up either finds a body inside, or is seen before there is one.
+    ended = run if sign.hear() else _called(run, task)
+    sign.inside = False
+    if sign.up() and (sign.heard or not sign.hand_back):
+        return replace(ended, state=RunState.CANCELLED, error=_line(sign.reason))
     if _over(until):
         return _failed(ended, f"timed out after {timeout:g} s")
     return ended
+
+
+def _called(run: Run, task: Task) -> Run:
+    try:
+        task.check(run.args)
+        result = task.call(run, **run.args) if task.bind else task.call(**run.args)
+    except HermesCronError as error:
+        return _failed(run, _words(error))
+    except BaseException as error:  # noqa: BLE001 - a body may raise anything, SystemExit too; it ends its run only.
+        _log.warning("run %s: the task %s raised:\n%s", run.id, run.task, traceback.format_exc().rstrip())
+        return _failed(run, f"{type(error).__name__}: {_words(error)}")
+    if inspect.iscoroutine(result):
+        result.close()
+        return _failed(run, f"the task {run.task!r} is a coroutine, which nobody ran; wrap it in asyncio.run")
+    return _kept(run, result)
 
 
 def _over(until: float | None) -> bool:
@@ -55,8 +66,8 @@ def _over(until: float | None) -> bool:
 
 def _kept(run: Run, result: object) -> Run:
     try:
-        text = "" if result is None else json.dumps(result, ensure_ascii=False, default=repr)
-    except (TypeError, ValueError, RecursionError) as error:
+        text = "" if result is None else json.dumps(result, ensure_ascii=False, allow_nan=False, default=repr)
+    except Exception as error:  # noqa: BLE001 - its `repr` may raise anything, and what was done is done.
         text = json.dumps(f"the result is not JSON: {type(error).__name__}")
     size = len(text.encode(errors="replace"))
     if size > MAX_RESULT_BYTES:
@@ -65,5 +76,15 @@ def _kept(run: Run, result: object) -> Run:
 
 
 def _failed(run: Run, words: str) -> Run:
-    line = " ".join(words.encode(errors="replace").decode().split())
-    return replace(run, state=RunState.FAILED, error=line[:MAX_ERROR_CHARS])
+    return replace(run, state=RunState.FAILED, error=_line(words))
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a task's own exceptions may do anything here, too.
+        return "its words cannot be read"
+
+
+def _line(words: str) -> str:
+    return " ".join(words.encode(errors="replace").decode().split())[:MAX_ERROR_CHARS]

@@ -17,7 +17,6 @@ from datetime import timedelta
 from functools import partial
 
 from hermes_cron.clock import boot_seconds
-from hermes_cron.errors import HermesCronError
 from hermes_cron.interfaces import Store
 from hermes_cron.rules.progress import Lost, renew
 from hermes_cron.run import Run, StopSign
@@ -107,11 +106,14 @@ class Leases:
         for kept in self._now():
             if kept.lost is None and self._boot() >= kept.due:
                 self._renew(kept)
-            self._judge(kept)
+                # A store that hangs takes seconds for each of them: nobody's end may wait for all the others.
+                self._judge_all()
+        self._judge_all()
 
     @property
     def _step(self) -> float:
-        return self._lease.total_seconds() / 3
+        # Of a short lease the margin leaves less than a third, and one late renewal must not lose it.
+        return min(self._lease.total_seconds() / 3, (self._lease.total_seconds() - MARGIN_S) / 2)
 
     def _now(self) -> list[Kept]:
         with self._lock:
@@ -128,9 +130,9 @@ class Leases:
         sent = self._boot()
         try:
             held = self._store.change(kept.run.job_id, partial(renew, run=kept.run, lease=self._lease))
-        except HermesCronError as error:
+        except Exception as error:  # noqa: BLE001 - I17: whatever is wrong with one, the others are renewed.
             kept.due = sent + 1
-            _log.warning("the lease of run %s could not be renewed: %s", kept.run.id, error)
+            _log.warning("the lease of run %s could not be renewed: %s", kept.run.id, str(error) or type(error).__name__)
             return
         if isinstance(held, Lost):
             kept.lost = sent
@@ -140,10 +142,14 @@ class Leases:
         if held.cancel:
             kept.sign.put_up(held.cancel)
 
+    def _judge_all(self) -> None:
+        for kept in self._now():
+            self._judge(kept)
+
     def _judge(self, kept: Kept) -> None:
         now = self._boot()
         if kept.lost is None and now >= kept.renewed + self._lease.total_seconds() - MARGIN_S:
             kept.lost = now
             kept.sign.put_up(UNREACHABLE, hand_back=True)
-        if kept.lost is not None and not kept.sign.returned and now >= kept.lost + GRACE_S:
+        if kept.lost is not None and kept.sign.inside and now >= kept.lost + GRACE_S:
             self._give_up()

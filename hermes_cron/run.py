@@ -77,13 +77,14 @@ class StopSign:
     """Why the body of a run is asked to stop; the first reason stands. May be put up and read from any thread.
 
     `hand_back` tells that the reason lies with the worker, not with the job: the fire is then to wait again.
-    `returned` tells that the body has returned.
+    `inside` tells that a body is running, `heard` that it has asked and was told to stop.
     """
 
     def __init__(self) -> None:
         self.reason = ""
         self.hand_back = False
-        self.returned = False
+        self.inside = False
+        self.heard = False
         self._up = threading.Event()
         self._lock = threading.Lock()
 
@@ -97,3 +98,8 @@ class StopSign:
     def up(self) -> bool:
         """Whether the body is asked to stop."""
         return self._up.is_set()
+
+    def hear(self) -> bool:
+        """The same, for the body: whether it has heard is remembered."""
+        self.heard = self.heard or self.up()
+        return self.heard
