@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from urllib.parse import unquote, urlsplit
@@ -36,7 +37,7 @@ class KombuBroker:
         self._closed = False
 
     def enqueue(self, fire: Fire) -> None:
-        """Put a fire on the queue, as durably as the broker can; tried once more over a new line if an old one broke.
+        """Put a fire on the queue, as durably as the broker can; what fails at once is tried once more.
 
         Raises:
             BrokerError: It was not confirmed within the deadline; it may have been queued all the same.
@@ -44,8 +45,10 @@ class KombuBroker:
         body = encode(fire)
         until = monotonic() + self._place.deadline
         try:
-            if not self._published(body):
-                within(until - monotonic(), lambda: self._publish_anew(body, until), _forget)
+            line = self._idle_line()
+            if line is None or not self._published(line, body):
+                tries = 2 if line is None else 1
+                within(until - monotonic(), lambda: self._publish_anew(body, until, tries), _forget)
         except BrokerError:
             raise
         except Exception as error:
@@ -74,11 +77,8 @@ class KombuBroker:
         self._closed = True
         self._drop_idle()
 
-    def _published(self, body: bytes) -> bool:
-        """Whether a line that lay idle took the message, where there is one; raises when it took too long to fail."""
-        line = self._idle_line()
-        if line is None:
-            return False
+    def _published(self, line: Line, body: bytes) -> bool:
+        """Whether a line that lay idle took the message; raises when it took too long to fail."""
         began = monotonic()
         try:
             line.publish(body, self._place.deadline)
@@ -93,14 +93,21 @@ class KombuBroker:
         self._give_back(line)
         return True
 
-    def _publish_anew(self, body: bytes, until: float) -> None:
-        line = self._connect(self._place)
+    def _publish_anew(self, body: bytes, until: float, tries: int) -> None:
         try:
-            line.publish(body, max(until - monotonic(), _LEAST_S))
-        except BaseException:
-            line.drop()
-            raise
-        self._give_back(line)
+            line = self._connect(self._place)
+            try:
+                line.publish(body, max(until - monotonic(), _LEAST_S))
+            except BaseException:
+                line.drop()
+                raise
+        except Exception:
+            if tries < 2 or until - monotonic() < 2 * _LEAST_S:
+                raise
+            time.sleep(_LEAST_S)
+            self._publish_anew(body, until, tries - 1)
+        else:
+            self._give_back(line)
 
     def _counted(self) -> int:
         line = self._idle_line() or self._connect(self._place)

@@ -16,6 +16,7 @@ import pytest
 
 from hermes_cron.interfaces import Store
 from hermes_cron.store import open_store
+from tests.conformance.brokers import amqp_url, ground, redis_url  # noqa: F401 - fixtures, found here by name.
 
 POSTGRES = os.environ.get("HERMES_CRON_TEST_POSTGRES", "postgresql://127.0.0.1:5432/test")
 
