@@ -18,9 +18,9 @@ from typing import Any
 
 from hermes_cron import contract
 from hermes_cron.clock import Clock, instant_text, utc_now
-from hermes_cron.errors import ConfigError, FireInvalid, TokenRejected
+from hermes_cron.errors import ConfigError, TokenRejected
 from hermes_cron.fire import Fire
-from hermes_cron.verify.objects import read_object
+from hermes_cron.verify.objects import read_fire
 from hermes_cron.verify.reasons import Reason
 
 TOLERANCE_S = 5 * 60
@@ -109,7 +109,7 @@ class CronKeyVerifier:
         if parts is None:
             raise TokenRejected(Reason.FORM)
         name, stamp, signature = parts.groups()
-        fire = _fire(body)
+        fire = read_fire(body)
         # All of them, whichever fits: how long it takes tells nothing.
         fits = [self._fits(secret, fire, name, stamp, body, signature) for secret in self._secrets]
         if not any(fits):
@@ -141,10 +141,3 @@ def _secret(line: str) -> bytes:
     if line.startswith(_PREFIX):
         return base64.b64decode(line.removeprefix(_PREFIX), validate=True)
     return line.encode()
-
-
-def _fire(body: bytes) -> Fire:
-    try:
-        return Fire.from_body(read_object(body))
-    except (ValueError, FireInvalid) as error:
-        raise TokenRejected(Reason.BODY) from error

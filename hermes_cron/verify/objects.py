@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
+from hermes_cron.errors import FireInvalid, TokenRejected
+from hermes_cron.fire import Fire
+from hermes_cron.verify.reasons import Reason
+
 
 def read_object(data: bytes) -> dict[str, Any]:
     """The JSON object in these bytes: UTF-8, no name twice, no NaN or Infinity, nested no deeper than we can follow.
@@ -22,6 +26,18 @@ def read_loose_object(data: bytes) -> dict[str, Any]:
         ValueError: It is no JSON object.
     """
     return _object(data, _LOOSE)
+
+
+def read_fire(body: bytes) -> Fire:
+    """The fire that a body names, to compare with what was signed; it is read as the webhook reads it, or stricter.
+
+    Raises:
+        TokenRejected: It names none, so nothing that was signed can be about it.
+    """
+    try:
+        return Fire.from_body(read_object(body))
+    except (ValueError, FireInvalid) as error:
+        raise TokenRejected(Reason.BODY) from error
 
 
 def _object(data: bytes, decoder: json.JSONDecoder) -> dict[str, Any]:

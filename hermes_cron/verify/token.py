@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,11 @@ import jwt
 
 from hermes_cron import contract
 from hermes_cron.clock import Clock, read_instant, utc_now
-from hermes_cron.errors import ConfigError, FireInvalid, KeysUnavailable, TokenRejected
-from hermes_cron.fire import Fire
+from hermes_cron.errors import ConfigError, KeysUnavailable, TokenRejected
 from hermes_cron.settings import ChronosSettings
 from hermes_cron.verify.jwks import JwksKeys
-from hermes_cron.verify.keys import Keys, PinnedKeys, pinned_keys, read_jwk, read_jwks, read_keys
-from hermes_cron.verify.objects import read_object
+from hermes_cron.verify.keys import Key, Keys, PinnedKeys, pinned_keys, read_jwk, read_jwks, read_keys
+from hermes_cron.verify.objects import read_fire, read_object
 from hermes_cron.verify.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -94,10 +93,12 @@ class NasVerifier:
             raise TokenRejected(Reason.FORM)
         # 2. Header.
         kid, algorithm = _header(token)
-        # 3. Key, and 4. signature.
-        claims = self._signed(token, kid, algorithm)
+        # 3. Key.
+        keys = self._keys.find(kid, algorithm)
+        # 4. Signature.
+        payload = _signed_payload(token, keys, algorithm)
         # 5. Claims.
-        _check_types(claims)
+        claims = _typed_claims(payload)
         # 6. Time.
         _check_time(claims, self._clock().timestamp())
         # 7. Issuer.
@@ -111,19 +112,6 @@ class NasVerifier:
         if claims.get("purpose") != contract.PURPOSE:
             raise TokenRejected(Reason.PURPOSE)
         return claims
-
-    def _signed(self, token: str, kid: str | None, algorithm: str) -> dict[str, Any]:
-        for key in self._keys.find(kid, algorithm):
-            try:
-                payload = _JWS.decode(token, key.public, algorithms=[algorithm])
-                return read_object(payload)
-            except jwt.InvalidSignatureError:
-                continue
-            except jwt.PyJWTError as error:
-                raise TokenRejected(Reason.FORM) from error
-            except ValueError as error:
-                raise TokenRejected(Reason.CLAIMS) from error
-        raise TokenRejected(Reason.SIGNATURE)
 
 
 def nas_verifier(chronos: ChronosSettings, *, home: Path, clock: Clock = utc_now) -> NasVerifier:
@@ -226,7 +214,23 @@ def _header(token: str) -> tuple[str | None, str]:
     return kid, algorithm
 
 
-def _check_types(claims: Mapping[str, Any]) -> None:
+def _signed_payload(token: str, keys: Sequence[Key], algorithm: str) -> bytes:
+    for key in keys:
+        try:
+            payload: bytes = _JWS.decode(token, key.public, algorithms=[algorithm])
+            return payload
+        except jwt.InvalidSignatureError:
+            continue
+        except (jwt.PyJWTError, ValueError) as error:
+            raise TokenRejected(Reason.FORM) from error
+    raise TokenRejected(Reason.SIGNATURE)
+
+
+def _typed_claims(payload: bytes) -> dict[str, Any]:
+    try:
+        claims = read_object(payload)
+    except ValueError as error:
+        raise TokenRejected(Reason.CLAIMS) from error
     numbers = (claims[name] for name in ("exp", "nbf", "iat") if name in claims)
     # `type`, not isinstance: true is an int to Python.
     good = all(type(number) in (int, float) and -_LATEST < number < _LATEST for number in numbers)
@@ -235,6 +239,7 @@ def _check_types(claims: Mapping[str, Any]) -> None:
     listed = audience if isinstance(audience, list) else []
     if not good or not all(isinstance(text, str) for text in (*texts, *listed)):
         raise TokenRejected(Reason.CLAIMS)
+    return claims
 
 
 def _check_time(claims: Mapping[str, Any], now: float) -> None:
@@ -256,7 +261,7 @@ def _check_bindings(claims: Mapping[str, Any], body: bytes) -> None:
             raise TokenRejected(Reason.BODY)
         if not hmac.compare_digest(digest.lower(), hashlib.sha256(body).hexdigest()):
             raise TokenRejected(Reason.BODY)
-    if "job_id" in claims and claims["job_id"] != _fire(body).job_id:
+    if "job_id" in claims and claims["job_id"] != read_fire(body).job_id:
         raise TokenRejected(Reason.JOB)
     if "fire_at" in claims:
         try:
@@ -264,7 +269,7 @@ def _check_bindings(claims: Mapping[str, Any], body: bytes) -> None:
         except ValueError as error:
             raise TokenRejected(Reason.INSTANT) from error
         # As instants, never as texts: Z equals +00:00.
-        if named != _fire(body).fire_at:
+        if named != read_fire(body).fire_at:
             raise TokenRejected(Reason.INSTANT)
 
 
@@ -272,12 +277,4 @@ def _is_bound(claims: Mapping[str, Any], body: bytes) -> bool:
     # All of the body that has a meaning must be bound, or a token could be used for another instant.
     if "body_sha256" in claims:
         return True
-    return "job_id" in claims and ("fire_at" in claims or _fire(body).fire_at is None)
-
-
-def _fire(body: bytes) -> Fire:
-    # Read as the webhook reads it, so that what is bound is what is enqueued.
-    try:
-        return Fire.from_body(read_object(body))
-    except (ValueError, FireInvalid) as error:
-        raise TokenRejected(Reason.BODY) from error
+    return "job_id" in claims and ("fire_at" in claims or read_fire(body).fire_at is None)

@@ -15,7 +15,7 @@ from hermes_cron.errors import TokenRejected
 from hermes_cron.verify.keys import PinnedKeys, read_jwk, read_jwks
 from hermes_cron.verify.reasons import Reason
 from hermes_cron.verify.token import NasVerifier, verify_nas_fire_token
-from tests.unit.verify.mint import AUDIENCE, BODY, ISSUER, NOW, FakeClock, Pair, good_claims, new_pair, segment
+from tests.unit.verify.mint import AUDIENCE, BODY, ISSUER, NOW, FakeClock, Host, Pair, good_claims, new_pair, segment
 
 
 def judge(token: Any, key: Any, *, audience: Any = AUDIENCE, issuer: Any = ISSUER, **options: Any) -> Any:
@@ -93,6 +93,12 @@ class TestYesOrNo:
         forms: list[Any] = [pair.pem, pair.pem.encode(), pair.jwk, json.dumps(pair.jwk), jwks, json.dumps(jwks)]
         for form in [*forms, PinnedKeys([read_jwk(pair.jwk)])]:
             assert judge(pair.sign(good_claims()), form) == good_claims()
+
+    def test_it_takes_the_url_of_a_set_and_fetches_it_once(self, host: Host, pair: Pair) -> None:
+        host.publish(pair.jwk)
+        for _ in range(3):
+            assert judge(pair.sign(good_claims()), host.url) == good_claims()
+        assert host.calls == 1
 
     def test_it_never_raises_whatever_the_keys_do(self, pair: Pair) -> None:
         class Broken:
