@@ -16,12 +16,12 @@ from typing import TypeVar
 
 from hermes_cron.clock import monotonic
 from hermes_cron.contract import SENTINEL_PREFIX
-from hermes_cron.errors import BrokerError, HermesCronError, StoreError
+from hermes_cron.errors import BrokerError, StoreError
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import Broker, CronScheduler, Step, Store
 from hermes_cron.rules.claim import Claim, Claimer, claim
 from hermes_cron.rules.progress import Ended, begin, complete, hand_back
-from hermes_cron.run import Run, StopSign
+from hermes_cron.run import Run, RunState, StopSign
 
 R = TypeVar("R")
 
@@ -82,14 +82,16 @@ class Firing:
                 _log.info("run %s does not start: %s", run.id, why)
                 return
             ended = self.execute(begun, sign)
-            if sign.hand_back:
+            # What ended by itself is done, though its worker was about to hand it back.
+            back = sign.hand_back and ended.state is RunState.CANCELLED
+            if back:
                 done = self._write(run, partial(hand_back, run=begun, reason=sign.reason))
             else:
                 done = self._write(run, partial(complete, run=ended))
-        self._ended(ended, sign, done)
+        self._ended(ended, f"is handed back: {sign.reason}" if back else f"{ended.state} {ended.error}", done)
 
-    def _ended(self, run: Run, sign: StopSign, done: Ended | None) -> None:
-        outcome = f"is handed back: {sign.reason}" if sign.hand_back else f"{run.state} {run.error}".rstrip()
+    def _ended(self, run: Run, outcome: str, done: Ended | None) -> None:
+        outcome = outcome.rstrip()
         if done is None or not done.written:
             _log.warning("run %s %s, but it was taken over or closed meanwhile: not written", run.id, outcome)
             return
@@ -114,8 +116,8 @@ class Firing:
         try:
             if not self.scheduler.arm(job_id, ARM_S):
                 _log.warning("the next arm of %s is not confirmed yet; it stays wanted", job_id)
-        except HermesCronError as error:
-            _log.warning("the next arm of %s is not confirmed yet: %s", job_id, error)
+        except Exception as error:  # noqa: BLE001 - I17: no fault of a provider, a plugin's too, stops a run.
+            _log.warning("the next arm of %s is not confirmed yet: %s: %s", job_id, type(error).__name__, error)
 
     def _ring(self, job_id: str) -> None:
         try:

@@ -132,7 +132,7 @@ class Leases:
             held = self._store.change(kept.run.job_id, partial(renew, run=kept.run, lease=self._lease))
         except Exception as error:  # noqa: BLE001 - I17: whatever is wrong with one, the others are renewed.
             kept.due = sent + 1
-            _log.warning("the lease of run %s could not be renewed: %s", kept.run.id, str(error) or type(error).__name__)
+            _log.warning("the lease of run %s could not be renewed: %s: %s", kept.run.id, type(error).__name__, error)
             return
         if isinstance(held, Lost):
             kept.lost = sent
