@@ -68,6 +68,8 @@ class World:
         job = self.record.job
         if claimed.wait is None and job is not None and job.state is JobState.SCHEDULED and not self.stopped:
             assert job.next_fire_at is None or job.next_fire_at > self.now, "a claim left the next fire in the past"
+            alive = [r for r in self.record.open_runs if r.lease_until is not None and r.lease_until > self.now]
+            assert all(r.guard_at is not None and r.guard_at > self.now for r in alive), "a guard must look ahead"
         return claimed
 
     def claimed(self, fire_at: datetime | None = None) -> Run:
@@ -135,6 +137,8 @@ class World:
     def _count(self, before: Record, after: Record) -> None:
         if after.job is None or before.job is None or after.job.counted < before.job.counted:
             self.counted.clear()
+        elif after.job.counted > before.job.counted:
+            assert after.job.repeat is None or after.job.counted <= after.job.repeat, "I14: one fire too many"
         for entry in after.entries:
             was = before.entry(entry.key)
             if entry.counted and (was is None or not was.counted):
@@ -160,10 +164,11 @@ class World:
             assert not keys
             assert not running
             return
-        assert job.repeat is None or job.counted <= job.repeat, "I14: more fires were counted than repeat allows"
         assert job.counted == len(self.counted), "I14: a fire is counted once"
         if job.state is JobState.SCHEDULED:
             assert record.arm.wake_at is not None, "I11: a scheduled job always has a wake"
+        if job.state is JobState.COMPLETED:
+            assert job.used_up or job.fire_after(self.now) is None, "I14: a job with fires to come was completed"
         if job.state is not JobState.SCHEDULED:
             assert job.next_fire_at is None, "I14: only a scheduled job has a next fire"
             assert not record.waiting, "I15: nothing waits for a job that may not run"
