@@ -17,6 +17,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from hermes_cron.errors import KeysUnavailable, TokenRejected
+from hermes_cron.verify.jwks import JwksKeys
+
 AUDIENCE = "agent:lighthouse"
 ISSUER = "https://nas.example"
 NOW = datetime(2026, 3, 14, 9, 0, tzinfo=UTC)
@@ -143,3 +146,18 @@ def until(true: Callable[[], bool], seconds: float = 5.0) -> bool:
     while not true() and time.monotonic() < end:
         time.sleep(0.005)
     return true()
+
+
+def reason(keys: JwksKeys, kid: str | None, algorithm: str = "ES256") -> str:
+    """What becomes of a token with this header, as far as keys go."""
+    try:
+        return "found" if keys.find(kid, algorithm) else "nothing"
+    except TokenRejected as refusal:
+        return refusal.reason
+    except KeysUnavailable:
+        return "unavailable"
+
+
+def settle(keys: JwksKeys) -> bool:
+    """Whether the fetch in flight, if any, ended in time."""
+    return until(lambda: keys._flight is None)
