@@ -47,11 +47,15 @@ _SECONDS = _Reading("seconds", duration_seconds)
 _BIND = _Reading("host:port", read_bind)
 
 
+def _default_home() -> Path:
+    return Path(os.environ.get("HERMES_CRON_HOME") or "~/.hermes-cron") / "nas"
+
+
 def home_option(command: Command) -> Command:
     """`--home`, as every command of NAS takes it."""
     return click.option(
-        "--home", type=click.Path(path_type=Path, file_okay=False), default=Path("~/.hermes-nas"), show_default=True,
-        envvar="HERMES_CRON_NAS_HOME", show_envvar=True, help="The folder with NAS's state and keys.",
+        "--home", type=click.Path(path_type=Path, file_okay=False), default=_default_home, envvar="HERMES_NAS_HOME",
+        show_envvar=True, show_default="nas in $HERMES_CRON_HOME", help="The folder with NAS's state and keys.",
         callback=lambda ctx, param, value: value.expanduser(),
     )(command)  # fmt: skip
 
@@ -63,19 +67,17 @@ def nas() -> None:
 
 @nas.command()
 @home_option
-@click.option("--bind", type=_BIND, default="127.0.0.1:8090", show_default=True, help="HOST:PORT or fd://N.")
-@click.option(
-    "--public-url", default="", help="Where agents reach it, and the issuer of tokens. [default: from --bind]"
-)
-@click.option("--allow-private-callbacks", is_flag=True, help="Let agents be at private and loopback addresses.")
-@click.option(
-    "--settle", type=_SECONDS, default=f"{SETTLE_S:g}s", show_default=True,
-    help="How long a delivered fire may stay unanswered by an arm before it is delivered again; 0: for ever.",
-)  # fmt: skip
-@click.option(
-    "--relay-secret-file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The secret with which an outside scheduler signs its calls (whsec_...).",
-)  # fmt: skip
+@click.option("--bind", type=_BIND, default="127.0.0.1:8090", show_default=True, envvar="HERMES_NAS_BIND",
+              show_envvar=True, help="Where to listen: HOST:PORT or fd://N.")  # fmt: skip
+@click.option("--public-url", default="", show_default="from --bind", envvar="HERMES_NAS_PUBLIC_URL",
+              show_envvar=True, help="Where agents reach it, and the issuer of its tokens.")  # fmt: skip
+@click.option("--allow-private-callbacks", is_flag=True, envvar="HERMES_NAS_ALLOW_PRIVATE_CALLBACKS",
+              show_envvar=True, help="Let agents be at private and loopback addresses.")  # fmt: skip
+@click.option("--settle", type=_SECONDS, default=f"{SETTLE_S:g}s", show_default=True, envvar="HERMES_NAS_SETTLE",
+              show_envvar=True, help="How long a delivered fire may stay unanswered; 0: for ever.")  # fmt: skip
+@click.option("--relay-secret-file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              envvar="HERMES_NAS_RELAY_SECRET_FILE", show_envvar=True,
+              help="The secret with which an outside scheduler signs its calls (whsec_...).")  # fmt: skip
 @pass_session
 def serve(
     session: Session, home: Path, bind: str, public_url: str, allow_private_callbacks: bool, settle: float,

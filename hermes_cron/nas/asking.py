@@ -49,18 +49,17 @@ def read_body(req: falcon.Request, most: int = MAX_BODY_BYTES) -> bytes:
     Raises:
         Refusal: There are more, or they cannot be read.
     """
-    too_large = Refusal(413, "too_large", f"the body may take {most} bytes")
     try:
         length = req.content_length
-        if length is not None and length > most:
-            raise too_large
         # Falcon's bounded stream is empty for a chunked body, so the server's own stream is read.
         chunked = bool(req.env.get("wsgi.input_terminated"))
-        body = bytes(req.env["wsgi.input"].read(length if length is not None else most + 1 if chunked else 0))
-    except (OSError, ValueError, EOFError, falcon.HTTPError) as error:
+        wanted = (most + 1 if chunked else 0) if length is None else min(length, most + 1)
+        body = bytes(req.env["wsgi.input"].read(wanted))
+    except Exception as error:
+        # Servers have errors of their own for a body that breaks off or is framed wrongly.
         raise invalid("the body cannot be read") from error
     if len(body) > most:
-        raise too_large
+        raise Refusal(413, "too_large", f"the body may take {most} bytes")
     if length is not None and len(body) < length:
         raise invalid("the body is shorter than its Content-Length")
     return body

@@ -64,8 +64,10 @@ class Key:
 
 def active(keys: Sequence[Key], now: datetime) -> Key | None:
     """The key that signs now."""
-    ready = [key for key in keys if key.signs_at is not None and key.signs_at <= now]
-    return max(ready, key=lambda key: (key.signs_at, key.made_at), default=None)
+    ready = [
+        (key.signs_at, place) for place, key in enumerate(keys) if key.signs_at is not None and key.signs_at <= now
+    ]
+    return keys[max(ready)[1]] if ready else None
 
 
 def state_of(key: Key, keys: Sequence[Key], now: datetime) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from hermes_cron.clock import monotonic
 
-CALLS_PER_SECOND = 100.0
-BURST = 1000.0
+CALLS_PER_SECOND = 500.0
+BURST = 5000.0
 QUOTA = 100_000
 """How many arms one agent may have."""
 

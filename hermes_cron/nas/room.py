@@ -11,11 +11,12 @@ from hermes_cron.clock import Clock, utc_now
 from hermes_cron.errors import ConfigError
 from hermes_cron.nas import keys as signing
 from hermes_cron.nas.agents import Agents
-from hermes_cron.nas.app import Parts, make_app
+from hermes_cron.nas.app import make_app
 from hermes_cron.nas.book import Book
 from hermes_cron.nas.callback import Callbacks
 from hermes_cron.nas.database import Database, lock_home, make_home
 from hermes_cron.nas.delivery import Delivery
+from hermes_cron.nas.endpoint import Parts
 from hermes_cron.nas.keys import KeyRing
 from hermes_cron.nas.limits import QUOTA, Limits
 from hermes_cron.nas.signature import Signatures, read_secret

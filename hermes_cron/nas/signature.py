@@ -54,18 +54,25 @@ class Signatures:
             return False
         if abs(self._clock().timestamp() - int(stamp)) > WINDOW_S:
             return False
-        signed = f"{call_id}.{stamp}.".encode("utf-8", "surrogateescape") + body
+        signed = f"{call_id}.{stamp}.".encode("utf-8", "backslashreplace") + body
         mine = base64.b64encode(hmac.digest(self._secret, signed, hashlib.sha256))
         offered = [part.partition(",") for part in headers.get("webhook-signature", "").split(" ")]
-        found = [hmac.compare_digest(mine, text.encode("utf-8", "replace")) for version, _, text in offered if version == "v1"]
+        found = [
+            hmac.compare_digest(mine, text.encode("utf-8", "replace"))
+            for version, _, text in offered
+            if version == "v1"
+        ]
         return any(found)
 
     def repeated(self, call_id: str) -> bool:
-        """Whether a good call with this id came before, within the window; it is remembered from now on."""
+        """Whether a call with this id was remembered within the window."""
+        with self._lock:
+            return self._seen.get(call_id, 0.0) > self._clock().timestamp()
+
+    def remember(self, call_id: str) -> None:
+        """A good call with this id was obeyed."""
         now = self._clock().timestamp()
         with self._lock:
             if len(self._seen) >= _MOST_KEPT:
                 self._seen = {known: until for known, until in self._seen.items() if until > now}
-            repeated = self._seen.get(call_id, 0.0) > now
             self._seen[call_id] = now + 2 * WINDOW_S
-        return repeated

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hermes_cron.clock import Clock, instant_text, monotonic
 from hermes_cron.errors import StoreError
@@ -56,13 +56,17 @@ class Timer:
             self._bell.clear()
             self._bell.wait(0.05)
 
+    @property
+    def alive(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._thread.is_alive() and not self._ended.is_set()
+
     def _run(self) -> None:
         while not self._ended.is_set():
             try:
                 wait = self._round()
-            except StoreError as error:
-                _log.error("%s", error)
-                wait = TROUBLE_S
+            except Exception as error:  # noqa: BLE001 - whatever it was, the alarms of all agents hang on this thread.
+                _log.error("the timer stumbled: %s", error, exc_info=not isinstance(error, StoreError))
                 self._ended.wait(TROUBLE_S)
                 continue
             self._bell.wait(wait)
@@ -70,13 +74,22 @@ class Timer:
 
     def _round(self) -> float:
         # A bell that rings during this round is heard by the wait after it, which then ends at once.
-        free = SLOTS - self._book.in_delivery()
-        for due in self._book.take(free, SLOTS_EACH):
-            threading.Thread(target=self._see_through, args=(due,), name="hermes-cron-nas-fire", daemon=True).start()
+        self._send(self._book.take(SLOTS - self._book.in_delivery(), SLOTS_EACH))
         at = self._book.next_due()
         if at is None:
             return LONGEST_SLEEP_S
         return min(max(0.0, (at - self._clock()).total_seconds()), LONGEST_SLEEP_S)
+
+    def _send(self, taken: Sequence[Due]) -> None:
+        for index, due in enumerate(taken):
+            thread = threading.Thread(target=self._see_through, args=(due,), name="hermes-cron-nas-fire", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # The machine has no thread left to give: these are due still, and taken again later.
+                for left in taken[index:]:
+                    self._book.release(left.held)
+                raise
 
     def _see_through(self, due: Due) -> None:
         try:
@@ -104,7 +117,7 @@ class Timer:
 def report(due: Due, result: Result, now: Held | None, late: float) -> None:
     """Log one line about one attempt at a fire; what an answer said is quoted, and no token is in it."""
     what, level = _verdict(result, now)
-    again = f" again at {instant_text(now.due_at)}" if now is not None and now.due_at is not None else ""
+    again = f" again={instant_text(now.due_at)}" if now is not None and now.due_at is not None else ""
     _log.log(
         level, "fire %s: agent=%s job_id=%s fire_at=%s late=%.3fs attempt=%d status=%s%s%s",
         what, due.agent.name, due.held.job_id, instant_text(due.held.fire_at), late,

@@ -1,0 +1,77 @@
+"""NAS's file and folder: who may read them, one server at a time, what is said when they cannot be used."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from hermes_cron.errors import StoreBusy, StoreError
+from hermes_cron.nas.database import Database, lock_home
+from tests.unit.nas.world import world
+
+
+def test_the_file_and_its_folder_are_for_their_owner_only(tmp_path: Path) -> None:
+    home = tmp_path / "a" / "nas"
+    with world(home), lock_home(home):
+        modes = {path.name: path.stat().st_mode & 0o777 for path in [home, *home.iterdir()]}
+    assert modes.pop("nas") == 0o700
+    assert set(modes.values()) == {0o600}
+    assert {"nas.db", "nas.db-wal", "nas.lock"} <= modes.keys()
+
+
+def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o770)
+    with pytest.raises(StoreError, match=f"Others may write to the folder {tmp_path}"):
+        Database(tmp_path)
+
+
+def test_it_writes_through_to_the_disk(tmp_path: Path) -> None:
+    database = Database(tmp_path)
+    with database.change() as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2
+    database.close()
+    database.close()
+
+
+def test_a_change_that_fails_is_undone(tmp_path: Path) -> None:
+    with world(tmp_path) as it:
+
+        def spoil() -> None:
+            with it.database.change() as connection:
+                connection.execute("DELETE FROM agents")
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            spoil()
+        assert len(it.agents.listed()) == 2
+
+
+def test_one_server_has_the_folder(tmp_path: Path) -> None:
+    with lock_home(tmp_path), pytest.raises(StoreBusy, match=f"serves from {tmp_path} already"):
+        lock_home(tmp_path, seconds=0).__enter__()
+    with lock_home(tmp_path, seconds=0):
+        pass
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    Database(tmp_path).close()
+    with sqlite3.connect(tmp_path / "nas.db") as connection:
+        connection.execute("UPDATE schema_version SET version = 99")
+    connection.close()
+    with pytest.raises(StoreError, match="made by a newer NAS"):
+        Database(tmp_path)
+
+
+def test_what_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "nas.db").write_bytes(b"nonsense" * 1000)
+    with pytest.raises(StoreError, match=r"nas.db cannot be used"):
+        Database(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=f"The folder {tmp_path}/file/nas cannot be used"):
+        Database(tmp_path / "file" / "nas")
