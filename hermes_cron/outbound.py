@@ -18,9 +18,9 @@ from typing import Any
 import httpcore
 import httpx
 
-from hermes_cron import __version__
 from hermes_cron.clock import monotonic
 from hermes_cron.errors import AddressRefused, OutboundError
+from hermes_cron.version import __version__
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Judge = Callable[[Address], bool]

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 
 import click
 
-from hermes_cron import __version__
 from hermes_cron.cli.session import Session
 from hermes_cron.errors import HermesCronError
+from hermes_cron.logs import one_line
+from hermes_cron.version import __version__
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("hermes_cron.cli.demo:demo", "See the whole circle turn on this machine, in about 15 seconds."),
@@ -90,7 +91,7 @@ def _run() -> int:
         error.show()
         return error.exit_code
     except HermesCronError as error:
-        click.echo(f"{click.style('Error:', fg='red', bold=True)} {error} [{error.code}]", err=True)
+        click.echo(f"{click.style('Error:', fg='red', bold=True)} {one_line(str(error))} [{error.code}]", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
