@@ -96,6 +96,10 @@ class Job:
         """Whether its next fire is counted from the end of the last run."""
         return self.schedule.anchor == "completion"
 
+    def first_fire(self, now: datetime) -> datetime | None:
+        """Its first fire after `now`, where counting begins: of `every`, `now` is taken for a slot, not for a fire."""
+        return self.fire_after(now + self.offset if self.schedule.kind == "every" else now)
+
     def fire_after(self, base: datetime) -> datetime | None:
         """Its first fire strictly after `base` within its window: a slot of the schedule plus its offset."""
         if self.used_up:

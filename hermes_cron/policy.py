@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hermes_cron.clock import instant_text, read_instant
@@ -60,6 +60,8 @@ class Policy:
         _whole("pause_on_failure", self.pause_on_failure, 0, 1_000_000)
         if self.repeat is not None:
             _whole("repeat", self.repeat, 1, 1_000_000_000)
+        for name in ("starts_at", "ends_at"):
+            object.__setattr__(self, name, _instant(name, getattr(self, name)))
         if self.starts_at and self.ends_at and self.starts_at >= self.ends_at:
             raise JobInvalid("ends_at must lie after starts_at.", field="ends_at")
 
@@ -116,6 +118,14 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
 def _whole(name: str, value: object, least: int, most: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise JobInvalid(f"{name} must be a whole number from {least} to {most}, not {value!r}.", field=name)
+
+
+def _instant(name: str, value: object) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise JobInvalid(f"{name} must be an instant with an offset, not {value!r}.", field=name)
+    return value.astimezone(UTC)
 
 
 def _seconds(name: str, value: object, *, least: float) -> None:

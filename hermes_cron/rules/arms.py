@@ -31,7 +31,7 @@ def confirm(record: Record, moment: Moment, *, order: Order) -> tuple[Record, bo
     """NAS did as ordered; the answer tells whether something is still wanted, because it changed meanwhile."""
     record = replace(record, arm=record.arm.confirm(order))
     wanted = record.arm.wanted and not (moment.stopped and record.arm.wake_at is not None)
-    return purged(record), wanted
+    return purged(record, moment), wanted
 
 
 def give_up(

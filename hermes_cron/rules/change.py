@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
-from hermes_cron.clock import to_micros
 from hermes_cron.errors import JobExists, JobNotFound, JobStateError, RunNotFound, ScheduleError
 from hermes_cron.job import Job, JobState
 from hermes_cron.ledger import Entry, FireState, manual_key
 from hermes_cron.record import Moment, Record
-from hermes_cron.rules.wake import due_let_go, let_go, next_from_completion, repeat_used_up, settled
+from hermes_cron.rules.wake import due_let_go, first_fence, let_go, next_from_completion, repeat_used_up, settled
 from hermes_cron.run import Run, RunState
 
 
@@ -24,8 +23,7 @@ def create(record: Record, moment: Moment, *, job: Job) -> tuple[Record, Job]:
     """
     if record.known:
         raise JobExists(f"There is a job {job.id!r} already.", hint="Edit it, or choose another id.", field="id")
-    # The fence must not fall when an id comes back after its row is gone, so it starts at the millisecond of creation.
-    fence = record.job.fence if record.job is not None else to_micros(moment.now) // 1000
+    fence = record.job.fence if record.job is not None else first_fence(moment)
     new = replace(job, created_at=moment.now, fence=fence, counted=0, failures_in_row=0, last_fire_at=None)
     if new.state is JobState.SCHEDULED:
         new = _with_next(new, moment)
@@ -165,7 +163,7 @@ def known_job(record: Record) -> Job:
 
 
 def _with_next(job: Job, moment: Moment) -> Job:
-    next_fire_at = job.fire_after(moment.now)
+    next_fire_at = job.first_fire(moment.now)
     if next_fire_at is None:
         raise ScheduleError("This schedule has no fire after now.", field="schedule")
     if next_fire_at - moment.now > timedelta(days=365 * 100):
@@ -183,7 +181,7 @@ def _recounted(record: Record, moment: Moment, old: Job) -> Record:
     if job.state is JobState.COMPLETED:
         return replace(record, job=_with_next(replace(job, state=JobState.SCHEDULED), moment))
     if old.used_up and job.state is JobState.SCHEDULED and not job.anchored_at_completion:
-        return record.with_job(next_fire_at=job.fire_after(moment.now))
+        return record.with_job(next_fire_at=job.first_fire(moment.now))
     return record
 
 

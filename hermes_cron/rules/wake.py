@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from hermes_cron.clock import to_micros
 from hermes_cron.job import JobState
 from hermes_cron.ledger import Entry, FireState, scheduled_key
 from hermes_cron.record import Moment, Record
@@ -27,7 +28,7 @@ def settled(record: Record, moment: Moment) -> Record:
         return record
     record = _guards_moved(record, moment.now)
     record = _completed(record)
-    return purged(replace(record, arm=replace(record.arm, wake_at=wake_at(record))))
+    return purged(replace(record, arm=replace(record.arm, wake_at=wake_at(record))), moment)
 
 
 def wake_at(record: Record) -> datetime | None:
@@ -85,16 +86,23 @@ def next_from_completion(record: Record, moment: Moment) -> Record:
         return record
     idle = not record.open_runs and not any(e.open and not e.manual for e in record.entries)
     if job.anchored_at_completion and job.state is JobState.SCHEDULED and job.next_fire_at is None and idle:
-        return record.with_job(next_fire_at=job.fire_after(moment.now))
+        return record.with_job(next_fire_at=job.first_fire(moment.now))
     return record
 
 
-def purged(record: Record) -> Record:
+def first_fence(moment: Moment) -> int:
+    """Where the fence of a new job starts: above that of an earlier job with its id, whose row is gone."""
+    return to_micros(moment.now) // 1000
+
+
+def purged(record: Record, moment: Moment) -> Record:
     """The record without its removed job, once no run is open, no fire unsettled and no disarm wanted."""
     job = record.job
     over = not record.open_runs and not any(e.open for e in record.entries) and not record.arm.wanted
     if job is None or job.state is not JobState.REMOVED or not over or record.arm.wake_at is not None:
         return record
+    if job.fence >= first_fence(moment):
+        return record  # More grants than milliseconds: its row must keep the fence from falling.
     return replace(record, job=None, arm=type(record.arm)())
 
 
