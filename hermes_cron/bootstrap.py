@@ -58,7 +58,7 @@ def load_app(spec: str) -> HermesCron | None:
             found = getattr(found, part)
     except HermesCronError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         hint = "Write -A module:attr, from the folder in which `import module` works."
         words = f"The application {spec!r} cannot be loaded: {type(error).__name__}: {error}."
         raise ConfigError(words, hint=hint, field="app") from error

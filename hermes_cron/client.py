@@ -189,7 +189,7 @@ class Client:
         """
         found = self._store.runs(run_id=run_id, limit=1)
         if not found:
-            raise RunNotFound(f"There is no run {run_id!r}.", hint="`hermes-cron runs list` shows what there is.")
+            raise RunNotFound(f"There is no run {run_id[:300]!r}.", hint="`hermes-cron runs list` shows what there is.")
         return found[0]
 
     def find_fire(self, job_id: str, key: str) -> Entry | None:
@@ -271,7 +271,7 @@ class Client:
             close = difflib.get_close_matches(job.task, self._tasks, n=1)
             known = ", ".join(sorted(self._tasks)) or "none"
             hint = f"Did you mean {close[0]!r}?" if close else f"Known are {known}; -A module:app brings yours."
-            raise TaskNotFound(f"There is no task {job.task!r}.", hint=hint, field="task")
+            raise TaskNotFound(f"There is no task {job.task[:300]!r}.", hint=hint, field="task")
         task.check(job.args)
 
     def _armed(self, job: Job) -> Changed:

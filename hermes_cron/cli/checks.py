@@ -26,7 +26,7 @@ from hermes_cron.verify import refuse_all
 OK, WARN, FAIL = "ok", "warn", "fail"
 _LATE = timedelta(seconds=60)
 _CLOCK_S = 2.0
-_KEYS_S = 5.0
+_KEYS_S = 3.0
 _POLL_S = 0.1
 _RECONCILE = "hermes-cron arms reconcile"
 

@@ -17,7 +17,7 @@ def schedule() -> None:
     """Explain a schedule before you use it."""
 
 
-@schedule.command()
+@schedule.command(context_settings={"ignore_unknown_options": True})  # `-5m` is to be refused as a schedule.
 @click.argument("words", metavar="EXPR", nargs=-1, required=True)
 @click.option("--timezone", metavar="ZONE", default=None, help="Its zone, like Europe/Lisbon; else cron.timezone.")
 @click.option("--count", default="5", metavar="N", show_default=True, help="How many of its fires.")
