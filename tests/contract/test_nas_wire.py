@@ -311,3 +311,14 @@ def test_an_agent_over_its_quota_keeps_what_it_has(tmp_path: Path, agent: AgentS
 
 def test_it_is_healthy(place: Place) -> None:
     assert Caller(place.base).ask("GET", "/healthz") == {"status": "ok"}
+
+
+def test_a_list_beyond_all_measure_comes_in_pages_in_any_case(caller: Caller, agent: AgentServer) -> None:
+    for start in range(0, 10_500, 500):
+        items = [
+            {"job_id": f"j{n}", "fire_at": FAR, "agent_callback_url": agent.url} for n in range(start, start + 500)
+        ]
+        caller.ask("POST", contract.BATCH_PATH, {"provision": items})
+    first = caller.ask("GET", contract.LIST_PATH)
+    rest = caller.ask("GET", contract.LIST_PATH + f"?cursor={first['next']}")
+    assert (len(first["armed"]), len(rest["armed"]), rest["next"]) == (10_000, 500, None)
