@@ -1,7 +1,7 @@
 """`Worker`: consumes fires and sees each one through; finds by itself what no message tells of; drains on a signal.
 
-Three threads beside the slots: one consumes, one sweeps (once at the start, then every 15 s), one renews leases. A
-fire takes a slot from the claim to the last arm. A fire that is early is held outside the slots until its instant.
+Beside the slots one thread consumes, one sweeps (once at the start, then every 15 s), one holds what is early, and
+one reconciles after a sentinel's wake. A fire takes a slot from the claim to the last arm, and none while it is held.
 """
 
 from __future__ import annotations
@@ -34,28 +34,41 @@ FireDue = Callable[[Fire, Callable[[], None]], float | None]
 
 @dataclass(slots=True)
 class _Slots:
-    """How many fires are being seen through, of how many at a time."""
+    """How many fires are being seen through, of how many at a time; none more once they are shut."""
 
     most: int
     taken: int = 0
+    shut: bool = False
     condition: threading.Condition = field(default_factory=threading.Condition)
 
     def free(self) -> int:
         with self.condition:
-            return max(0, self.most - self.taken)
+            return 0 if self.shut else max(0, self.most - self.taken)
 
-    def take(self) -> None:
+    def take(self) -> bool:
         with self.condition:
-            self.taken += 1
+            good = self.free() > 0
+            self.taken += good
+            return good
+
+    def take_when_free(self) -> bool:
+        with self.condition:
+            self.condition.wait_for(lambda: self.shut or self.taken < self.most)
+            return self.take()
 
     def give(self) -> None:
         with self.condition:
             self.taken -= 1
             self.condition.notify_all()
 
+    def close(self) -> None:
+        with self.condition:
+            self.shut = True
+            self.condition.notify_all()
+
     def wait_free(self, seconds: float) -> bool:
         with self.condition:
-            return self.condition.wait_for(lambda: self.taken < self.most, seconds)
+            return self.condition.wait_for(lambda: self.shut or self.taken < self.most, seconds)
 
     def wait_idle(self, seconds: float) -> bool:
         with self.condition:
@@ -80,13 +93,18 @@ class Worker:
         self._slots = _Slots(concurrency)
         self._stopping = threading.Event()
         self._sweep_now = threading.Event()
-        self._held = _Held(self._take)
+        self._held = _Held(self._take_when_free)
         self._shunned: dict[str, float] = {}
+        self._lock = threading.Lock()
         self._full = threading.Event()
+        self._reconciling = False
         self._threads = [
             threading.Thread(target=target, name=f"hermes-cron-{name}", daemon=True)
-            for name, target in (("consumer", self._consume), ("sweep", self._sweep_often), ("held", self._held.run))
-        ]
+            for name, target in (
+                ("consumer", self._consume), ("sweep", self._sweep_often), ("held", self._held.run),
+                ("reconciler", self._reconcile_when_woken),
+            )
+        ]  # fmt: skip
 
     def start(self) -> None:
         """Begin to consume and to sweep; returns at once."""
@@ -94,19 +112,21 @@ class Worker:
             thread.start()
 
     def busy(self) -> int:
-        """How many fires are in its hands: being seen through, or held until their instant."""
-        return self._slots.taken + len(self._held)
+        """How many fires are in its hands (being seen through, or held until their instant), and a full reconcile."""
+        return self._slots.taken + len(self._held) + (self._full.is_set() or self._reconciling)
 
     def awake(self) -> None:
-        """A sentinel woke us: reconcile fully, and sweep now, both in the sweep's thread."""
+        """A sentinel woke us: sweep now, and reconcile fully, each in a thread of its own."""
         self._full.set()
         self._sweep_now.set()
 
     def stop(self) -> None:
-        """Drain: take no more; let what runs end in its time; hand back what does not; try once more to arm."""
+        """Drain: take no more; let what runs end in its time; ask what does not to stop, and hand its fire back."""
         self._stopping.set()
-        self._sweep_now.set()
+        self._slots.close()
         self._held.stop()
+        self._sweep_now.set()
+        self._full.set()
         if not self._slots.wait_idle(self._drain):
             _log.warning("%d fires are still running: their bodies are asked to stop", self._slots.taken)
             self._ask_all("its worker drains")
@@ -120,29 +140,48 @@ class Worker:
         self._broker.consume(self._handle, self._slots.free, self._stopping.is_set)
 
     def _handle(self, delivery: Delivery) -> None:
-        self._take(delivery.fire, delivery.ack)
+        # The sweep may have taken the slot that the broker saw free.
+        if not self._take(delivery.fire, delivery.ack):
+            self._held.hold(delivery.fire, delivery.ack, 0)
 
-    def _take(self, fire: Fire, ack: Callable[[], None]) -> None:
-        self._slots.take()
+    def _take(self, fire: Fire, ack: Callable[[], None]) -> bool:
+        return self._slots.take() and self._see_to(fire, ack)
+
+    def _take_when_free(self, fire: Fire, ack: Callable[[], None]) -> bool:
+        return self._slots.take_when_free() and self._see_to(fire, ack)
+
+    def _see_to(self, fire: Fire, ack: Callable[[], None]) -> bool:
         name = f"hermes-cron-fire-{fire.job_id}"
-        threading.Thread(target=self._see_through, args=(fire, ack), name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._see_through, args=(fire, ack), name=name, daemon=True).start()
+        except RuntimeError as error:
+            _log.error("the fire of %s waits: %s", fire.job_id, error)
+            self._held.hold(fire, ack, _BUSY_AGAIN_S)
+            self._slots.give()
+        return True
 
     def _see_through(self, fire: Fire, ack: Callable[[], None]) -> None:
         try:
             wait = self._fire_due(fire, ack)
             if wait is not None:
                 self._held.hold(fire, ack, wait)
-        except HermesCronError as error:
-            # The message has done its work: the store knows what is due, and the sweep asks it again.
-            self._shunned[fire.job_id] = monotonic() + _BUSY_AGAIN_S
-            _log.error("the fire of %s could not be decided: %s", fire.job_id, error)
-            ack()
-        except Exception:  # noqa: BLE001 - I17: what one fire breaks must not take the others along.
-            self._shunned[fire.job_id] = monotonic() + _AGAIN_S
-            _log.exception("the fire of %s could not be seen through", fire.job_id)
-            ack()
+        except BaseException as error:  # noqa: BLE001 - I17: what one fire breaks must not take the others along.
+            self._failed(fire, ack, error)
         finally:
             self._slots.give()
+
+    def _failed(self, fire: Fire, ack: Callable[[], None], error: BaseException) -> None:
+        known = isinstance(error, HermesCronError)
+        with self._lock:
+            self._shunned[fire.job_id] = monotonic() + (_BUSY_AGAIN_S if known else _AGAIN_S)
+        _log.error(
+            "the fire of %s could not be seen through: %s", fire.job_id, error, exc_info=None if known else error
+        )
+        try:
+            # The message has done its work: the store knows what is due, and the sweep asks it again.
+            ack()
+        except Exception:  # noqa: BLE001 - it comes once more then, which harms nothing (I13).
+            _log.exception("the message of %s could not be acknowledged", fire.job_id)
 
     def _sweep_often(self) -> None:
         while not self._stopping.is_set():
@@ -156,44 +195,59 @@ class Worker:
                 _log.exception("the sweep failed")
             if more:
                 self._slots.wait_free(SWEEP_S)
-            else:
+            elif not self._stopping.is_set():
                 self._sweep_now.wait(SWEEP_S)
 
     def _sweep(self) -> bool:
         """Take what is overdue into free slots; whether there is more of it than slots."""
-        if self._full.is_set():
-            self._full.clear()
-            self._scheduler.reconcile(full=True)
-        now = monotonic()
-        self._shunned = {job_id: until for job_id, until in self._shunned.items() if until > now}
+        shunned = self._still_shunned()
         free = self._slots.free()
-        overdue = self._store.overdue(free + 1 + len(self._shunned))
-        found = [job_id for job_id in overdue if job_id not in self._shunned]
+        found = [job_id for job_id in self._store.overdue(free + 1 + len(shunned)) if job_id not in shunned]
         for job_id in found[:free]:
-            if self._stopping.is_set():
-                return False
-            self._take(Fire(job_id, kind="sweep"), _nothing)
+            if not self._take(Fire(job_id, kind="sweep"), _nothing):
+                return True
         return len(found) > free
+
+    def _still_shunned(self) -> set[str]:
+        now = monotonic()
+        with self._lock:
+            self._shunned = {job_id: until for job_id, until in self._shunned.items() if until > now}
+            return set(self._shunned)
+
+    def _reconcile_when_woken(self) -> None:
+        # Apart from the sweep: to ask NAS takes long when NAS is the one that failed.
+        while self._full.wait():
+            self._reconciling = not self._stopping.is_set()
+            self._full.clear()
+            if not self._reconciling:
+                return
+            try:
+                self._scheduler.reconcile(full=True)
+            except Exception as error:  # noqa: BLE001 - what is wanted stays wanted (I11), and others go on trying.
+                _log.warning("what is armed outside could not be looked at: %s: %s", type(error).__name__, error)
+            self._reconciling = False
 
 
 class _Held:
-    """Fires that are early, each handed on at its instant."""
+    """Fires that are early, or wait for a slot, each handed on at its instant and in that order."""
 
-    def __init__(self, take: Callable[[Fire, Callable[[], None]], None]) -> None:
+    def __init__(self, take: Callable[[Fire, Callable[[], None]], bool]) -> None:
         self._take = take
         self._heap: list[tuple[float, int, Any]] = []
         self._count = itertools.count()
         self._changed = threading.Condition()
+        self._going = 0
         self._over = False
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._heap) + self._going
 
     def hold(self, fire: Fire, ack: Callable[[], None], seconds: float) -> None:
         """Keep a fire for so many seconds."""
         with self._changed:
-            heapq.heappush(self._heap, (monotonic() + seconds, next(self._count), partial(self._take, fire, ack)))
-            self._changed.notify()
+            if not self._over:
+                heapq.heappush(self._heap, (monotonic() + seconds, next(self._count), partial(self._take, fire, ack)))
+                self._changed.notify()
 
     def stop(self) -> None:
         """Forget them all: they were not acknowledged, and the store knows them."""
@@ -212,8 +266,10 @@ class _Held:
                 if left is None or left > 0:
                     self._changed.wait(left)
                     continue
+                self._going = 1
                 go = heapq.heappop(self._heap)[2]
             go()
+            self._going = 0
 
 
 def _nothing() -> None:

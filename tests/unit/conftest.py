@@ -10,6 +10,7 @@ import pytest
 from hermes_cron.interfaces import Store
 from hermes_cron.store import open_store
 from tests.unit.parts import FakeClock
+from tests.unit.shop import Shop
 
 
 @pytest.fixture
@@ -24,3 +25,12 @@ def store(tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
     new = open_store(f"sqlite:///{tmp_path}/hermes-cron.db", clock=clock)
     yield new
     new.close()
+
+
+@pytest.fixture
+def shop(store: Store, clock: FakeClock) -> Iterator[Shop]:
+    """Makes workers, and stops them."""
+    new = Shop(store, clock)
+    yield new
+    for worker in new.open:
+        worker.stop()
