@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import random
-import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,17 +32,12 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _log = logging.getLogger("hermes_cron.transport")
 
-_reserved: Counter[tuple[int, str, str]] = Counter()
-_lock = threading.Lock()
+_running: list[Consumer] = []
 
 
 def reserved(place: Place) -> int:
     """How many messages of a queue the consumers of this process hold unacknowledged."""
-    return _reserved[_key(place)]
-
-
-def _key(place: Place) -> tuple[int, str, str]:
-    return os.getpid(), place.url, place.queue
+    return sum(consumer.reserved(place) for consumer in tuple(_running))
 
 
 @dataclass(slots=True)
@@ -70,11 +64,18 @@ class Consumer:
         self._wake = Wake()
         self._acks: deque[Parcel] = deque()
         self._held: set[Parcel] = set()
+        self._pid = os.getpid()
+
+    def reserved(self, place: Place) -> int:
+        """How many messages it holds unacknowledged, if it is of this process and its queue is this one."""
+        own = (os.getpid(), place.url, place.queue) == (self._pid, self._place.url, self._place.queue)
+        return len(self._held) if own else 0
 
     def run(self) -> None:
         """Consume until it is to stop; a connection that is lost is made anew after a pause."""
         pause = _FIRST_PAUSE_S
         failed = False
+        _running.append(self)
         try:
             while not self._stop():
                 began = monotonic()
@@ -90,7 +91,7 @@ class Consumer:
                     self._sleep(random.uniform(pause / 2, pause))  # noqa: S311 - Jitter is no secret.
                     pause = min(2 * pause, _LONGEST_PAUSE_S)
         finally:
-            self._count(-len(self._held))
+            _running.remove(self)
             self._wake.close()
 
     def _serve(self) -> None:
@@ -130,7 +131,6 @@ class Consumer:
             line.put_back(parcel)
             return
         self._held.add(parcel)
-        self._count(1)
         try:
             self._handle(_Taken(fire, parcel, self._acked))
         except Exception:  # noqa: BLE001 - I17: a message that is too much for its handler must not stop the others.
@@ -147,7 +147,6 @@ class Consumer:
             if parcel not in self._held:
                 continue
             self._held.remove(parcel)
-            self._count(-1)
             try:
                 line.ack(parcel)
             except Exception as error:  # noqa: BLE001 - The claim is decided: at worst the message comes once more.
@@ -164,10 +163,6 @@ class Consumer:
         for parcel in (*line.arrived, *self._held):
             line.put_back(parcel)
         within(_CLOSE_S, line.close, late=_forget)
-
-    def _count(self, more: int) -> None:
-        with _lock:
-            _reserved[_key(self._place)] += more
 
     def _sleep(self, seconds: float) -> None:
         until = monotonic() + seconds

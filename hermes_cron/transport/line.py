@@ -6,7 +6,7 @@ The part that all transports share. Messages are taken raw from the channel: non
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kombu.connection import Connection
@@ -23,7 +23,7 @@ KEPT_REJECTED = 1000
 class Place:
     """Which queue, where, and how many seconds one call about it may take in all."""
 
-    url: str
+    url: str = field(repr=False)
     queue: str
     deadline: float
 

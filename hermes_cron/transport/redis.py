@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import logging
+import math
 import os
 import ssl
 from collections.abc import Iterator
@@ -84,7 +85,8 @@ class RedisLine(Line):
     counts_reserved = True
 
     def __init__(self, place: Place) -> None:
-        self._restored = self._heard = monotonic()
+        self._restored = -math.inf
+        self._heard = monotonic()
         self._consuming = False
         options = {
             "visibility_timeout": VISIBILITY_S, "unacked_restore_throttle": 1, "unacked_mutex_expire": 10,
@@ -171,8 +173,8 @@ class RedisLine(Line):
                 client.connection_pool.disconnect()
 
     def _prepare(self) -> None:
-        super()._prepare()
         self._look()
+        super()._prepare()
 
     def _look(self) -> None:
         """Look once per process whether the server is one that keeps what it is given."""

@@ -71,6 +71,7 @@ class Ground:
     url: str
     queue: str = field(default_factory=lambda: f"hc-test-{uuid.uuid4().hex}")
     opened: list[Broker] = field(default_factory=list)
+    imitated: bool = False
 
     def open(self, deadline: float = 2.0) -> Broker:
         """A broker on this queue."""
@@ -152,6 +153,6 @@ def amqp_url() -> str:
 def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
     """A new queue."""
     url = "memory://" if request.param == "memory" else request.getfixturevalue(f"{request.param}_url")
-    new = Ground(url)
+    new = Ground(url, imitated=request.param == "redis" and url != REDIS)
     yield new
     new.clean()

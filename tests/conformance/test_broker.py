@@ -229,7 +229,8 @@ def test_i17_what_cannot_be_read_is_rejected_once_and_harms_nothing(
     # RabbitMQ may fail inside when a queue is made by two at once; here that would be mistaken for a lost connection.
     until(lambda: broker.depth() == 0)
     with ground.consuming(broker) as taken:
-        ground.put(body, content_type, **headers)
+        # The imitation of Redis cannot send answers that are larger than a socket's buffer.
+        ground.put(body[:100_000] if ground.imitated else body, content_type, **headers)
         broker.enqueue(Fire("good"))
         taken.wait(1)
         until(lambda: broker.depth() == 0)
