@@ -1,24 +1,21 @@
 """HTTP calls of ours to somebody else: one total deadline, a capped answer, no redirects, addresses pinned.
 
-The home of httpx. A name is resolved once, every address it has is judged, and the connection goes to an address
+A name is resolved once, every address it has is judged, and the connection goes to an address
 that was judged, with the name kept for TLS and Host: a second look-up cannot lead elsewhere. The environment's
 proxies are ignored, for they would decide where tokens go.
 """
 
 from __future__ import annotations
 
+import codecs
 import ipaddress
+import os
 import socket
-import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
-import httpcore
-import httpx
-
-from hermes_cron.clock import monotonic
 from hermes_cron.errors import AddressRefused, OutboundError
 from hermes_cron.version import __version__
 
@@ -42,6 +39,18 @@ class Answer:
     def ok(self) -> bool:
         """Whether it is a 2xx."""
         return 200 <= self.status < 300
+
+
+class Client(Protocol):
+    """What makes the calls, once it is loaded."""
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, deadline: float, max_bytes: int
+    ) -> Answer:
+        """As `Outbound.request`."""
+
+    def close(self) -> None:
+        """Give back every connection."""
 
 
 def any_address(address: Address) -> bool:
@@ -99,16 +108,9 @@ class Outbound:
     """A pool of connections for calls whose target addresses `allow` judges. May be used from any thread."""
 
     def __init__(self, allow: Judge = any_address, *, connections: int = 16) -> None:
-        self._until = threading.local()
-        backend = _Backend(allow, self._until)
-        pool = httpcore.ConnectionPool(
-            ssl_context=None, max_connections=connections, max_keepalive_connections=connections,
-            keepalive_expiry=10.0, network_backend=backend,
-        )  # fmt: skip
-        self._client = httpx.Client(
-            transport=_Transport(pool), trust_env=False, follow_redirects=False,
-            headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"},
-        )  # fmt: skip
+        self._allow = allow
+        self._connections = connections
+        self._client: Client | None = None
 
     def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None,
@@ -122,108 +124,26 @@ class Outbound:
             AddressRefused: The address is not allowed.
             OutboundError: No whole answer came in time; `sent` tells whether the call may have had its effect.
         """
-        self._until.at = monotonic() + deadline
-        try:
-            with self._client.stream(
-                method, url, headers=dict(headers or {}), content=body, timeout=httpx.Timeout(deadline)
-            ) as response:
-                found = _read(response.iter_raw(), max_bytes)
-                names = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status_code, names, found)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise OutboundError(_words(method, url, error)) from error
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            sent = not isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError)
-            raise OutboundError(_words(method, url, error), sent=sent) from error
-        except UnicodeError as error:
-            raise OutboundError(f"{method} cannot be sent: its URL or a header is not plain text.") from error
+        client = self._client or self._opened()
+        return client.request(method, url, headers or {}, body, deadline, max_bytes)
 
     def close(self) -> None:
         """Give back every connection. Closing twice is closing once."""
-        self._client.close()
+        if self._client is not None:
+            self._client.close()
+
+    def _opened(self) -> Client:
+        with _LOADING:
+            if self._client is None:
+                from hermes_cron.pinned import PinnedClient  # noqa: PLC0415 - `pinned` says why.
+
+                self._client = PinnedClient(self._allow, self._connections)
+            return self._client
 
 
-def _read(chunks: Iterator[bytes], most: int) -> bytes:
-    found = b""
-    for chunk in chunks:
-        found += chunk
-        if len(found) >= most:
-            return found[:most]
-    return found
+_LOADING = threading.Lock()
 
-
-def _words(method: str, url: str, error: Exception) -> str:
-    # The query is left out: it is the part of a URL in which people put secrets.
-    return f"{method} {url.partition('?')[0]} failed: {str(error) or type(error).__name__}."
-
-
-class _Transport(httpx.HTTPTransport):
-    """httpx's own transport over a pool of ours, since it takes no network backend itself."""
-
-    def __init__(self, pool: httpcore.ConnectionPool) -> None:
-        super().__init__(trust_env=False)
-        self._pool.close()
-        self._pool = pool
-
-
-class _Backend(httpcore.NetworkBackend):
-    """Sockets to judged addresses; each of their operations ends at the calling thread's deadline."""
-
-    def __init__(self, allow: Judge, until: threading.local) -> None:
-        self._allow = allow
-        self._until = until
-        self._plain = httpcore.SyncBackend()
-
-    def connect_tcp(
-        self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:  # fmt: skip
-        """Connect to the first of the host's addresses that answers; all of them must be allowed."""
-        failure: Exception = httpcore.ConnectError("no address answered")
-        for address in resolve(host, port, self._allow, _left(self._until)):
-            try:
-                stream = self._plain.connect_tcp(address, port, _left(self._until), local_address, socket_options)
-                return _Stream(stream, self._until)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-        raise failure
-
-    def connect_unix_socket(self, path: str, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
-        """Refused: no call of ours goes to a socket file."""
-        raise httpcore.ConnectError(f"{path} is no address")
-
-    def sleep(self, seconds: float) -> None:
-        """Never asked for: we retry elsewhere."""
-        self._plain.sleep(seconds)
-
-
-class _Stream(httpcore.NetworkStream):
-    """A socket whose every operation ends at the deadline, however slowly its bytes drip."""
-
-    def __init__(self, inner: httpcore.NetworkStream, until: threading.local) -> None:
-        self._inner = inner
-        self._until = until
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, _left(self._until))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, _left(self._until))
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, _left(self._until)), self._until)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-
-def _left(until: threading.local) -> float:
-    seconds = until.at - monotonic()
-    if seconds <= 0:
-        raise httpcore.ReadTimeout("the deadline has passed")
-    return float(seconds)
+# The first resolved name would import this, in whatever thread; a fork in the middle of an import leaves the child
+# with a lock that nobody releases. So a fork waits for what is being loaded.
+codecs.lookup("idna")
+os.register_at_fork(before=_LOADING.acquire, after_in_parent=_LOADING.release, after_in_child=_LOADING.release)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hermes_cron import __version__, document
+from hermes_cron import document
 from hermes_cron.errors import ConfigError
 from hermes_cron.providers.trust import distrust
+from hermes_cron.version import __version__
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint  # For its name; why it is not simply imported is said below.
 
 GROUP = "hermes_cron.providers"
 """The group of entry points by which an installed package offers a provider."""
@@ -39,7 +43,7 @@ class ProviderInfo:
 def list_providers(home: Path) -> Sequence[ProviderInfo]:
     """All providers, the usable one first where two have a name. Runs no code of theirs, and opens no connection."""
     found: list[ProviderInfo] = []
-    for info in (_builtin(), *_folders(_HERE, BUNDLED), *_folders(home / "plugins", USER), *_packages()):
+    for info in _all(home):
         first = next((other for other in found if other.name == info.name), None)
         if first is not None:
             problem = f"the {first.source} provider of this name comes first ({first.path})."
@@ -54,18 +58,34 @@ def find_provider(name: str, home: Path) -> ProviderInfo:
     Raises:
         ConfigError: There is none.
     """
-    all_of_them = list_providers(home)
-    found = next((info for info in all_of_them if info.name == name), None)
+    # Nothing is looked at beyond the first: an agent that is woken by a fire has no time to look through packages.
+    found = next((info for info in _all(home, {name}) if info.name == name), None)
     if found is None:
-        names = ", ".join(dict.fromkeys(info.name for info in all_of_them))
+        names = ", ".join(dict.fromkeys(info.name for info in _all(home)))
         message = f"There is no provider {name!r} in the package, in {home / 'plugins'} or among installed packages."
         raise ConfigError(message, hint=f"Choose one of: {names}.", field="cron.provider")
     return found
 
 
-def entry_point(name: str) -> EntryPoint:
-    """The entry point of an installed provider."""
-    return next(iter(entry_points(group=GROUP, name=name)))
+def load_package(name: str) -> object:
+    """What the entry point of an installed provider names; this runs its code."""
+    loaded: object = next(point for point in _entry_points() if point.name == name).load()
+    return loaded
+
+
+def _all(home: Path, names: Collection[str] = ()) -> Iterator[ProviderInfo]:
+    """All of these names, or simply all, in the order in which one comes before another of its name."""
+    yield _builtin()
+    yield from _folders(_HERE, BUNDLED, names)
+    yield from _folders(home / "plugins", USER, names)
+    yield from _packages()
+
+
+def _entry_points() -> Sequence[EntryPoint]:
+    # A third of what this room costs to import, and only who looks beyond the folders needs it.
+    from importlib.metadata import entry_points  # noqa: PLC0415
+
+    return tuple(entry_points(group=GROUP))
 
 
 def _builtin() -> ProviderInfo:
@@ -73,12 +93,12 @@ def _builtin() -> ProviderInfo:
     return ProviderInfo(BUILTIN, about, __version__, BUNDLED, str(_HERE / "builtin.py"))
 
 
-def _folders(root: Path, source: str) -> Iterator[ProviderInfo]:
+def _folders(root: Path, source: str, names: Collection[str]) -> Iterator[ProviderInfo]:
     try:
-        names = sorted(path.name for path in root.iterdir())
+        there = sorted(names or (path.name for path in root.iterdir()))
     except OSError:
         return
-    for name in names:
+    for name in there:
         folder = root / name
         if _NAME.fullmatch(name) and folder.is_dir() and (folder / "plugin.yaml").exists():
             yield _described(folder, source)
@@ -114,7 +134,7 @@ def _line(value: object) -> str:
 
 
 def _packages() -> Iterator[ProviderInfo]:
-    for point in entry_points(group=GROUP):
+    for point in _entry_points():
         about = point.dist.metadata if point.dist is not None else None
         summary = _line(about["Summary"]) if about is not None and "Summary" in about else ""
         version = point.dist.version if point.dist is not None else ""

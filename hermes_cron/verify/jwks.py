@@ -6,7 +6,6 @@ neither a flood of unknown key ids nor a slow host can make more of them. Nothin
 
 from __future__ import annotations
 
-import codecs
 import ipaddress
 import logging
 import os
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 
 from hermes_cron.clock import Clock, utc_now
 from hermes_cron.errors import ConfigError, KeysUnavailable, OutboundError, TokenRejected
+from hermes_cron.outbound import Outbound, any_address
 from hermes_cron.verify import kept
 from hermes_cron.verify.keys import Key, fitting, read_jwks
 from hermes_cron.verify.objects import read_loose_object
@@ -196,13 +196,7 @@ class JwksKeys:
             flight.set()
 
     def _download(self) -> dict[str, Any]:
-        # httpx takes a tenth of a second to import; with a set on disk, the fire that woke us is judged without it.
-        with _LOADING:
-            from hermes_cron.outbound import Outbound, any_address  # noqa: PLC0415 - see above.
-
-            # The resolver loads this codec when it is first asked.
-            codecs.lookup("idna")
-            outbound = Outbound(_is_loopback if self._loopback else any_address, connections=1)
+        outbound = Outbound(_is_loopback if self._loopback else any_address, connections=1)
         try:
             answer = outbound.request("GET", self._url, deadline=self._deadline, max_bytes=MAX_BYTES + 1)
         finally:
@@ -238,17 +232,14 @@ class JwksKeys:
 
 
 _ALL: weakref.WeakSet[JwksKeys] = weakref.WeakSet()
-_LOADING = threading.Lock()
 
 
 def _renew_all() -> None:
-    _LOADING.release()
     for keys in list(_ALL):
         keys._after_fork()
 
 
-# A fork waits until our thread has loaded its modules: in the child, half a module would stay half a module.
-os.register_at_fork(before=_LOADING.acquire, after_in_parent=_LOADING.release, after_in_child=_renew_all)
+os.register_at_fork(after_in_child=_renew_all)
 
 
 def _is_loopback(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

@@ -1,0 +1,143 @@
+"""An HTTP client whose sockets lead to judged addresses only, and end at the caller's deadline. The home of httpx.
+
+Imported at the first call of `outbound.Outbound`: it takes as long as all the rest of a command, and most processes
+that accept a fire, list jobs or print help call nobody.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import httpcore
+import httpx
+
+from hermes_cron.clock import monotonic
+from hermes_cron.errors import OutboundError
+from hermes_cron.outbound import USER_AGENT, Answer, Judge, resolve
+
+
+class PinnedClient:
+    """A pool of connections to addresses that `allow` judged. May be used from any thread."""
+
+    def __init__(self, allow: Judge, connections: int) -> None:
+        self._until = threading.local()
+        pool = httpcore.ConnectionPool(
+            ssl_context=None, max_connections=connections, max_keepalive_connections=connections,
+            keepalive_expiry=10.0, network_backend=_Backend(allow, self._until),
+        )  # fmt: skip
+        self._client = httpx.Client(
+            transport=_Transport(pool), trust_env=False, follow_redirects=False,
+            headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"},
+        )  # fmt: skip
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, deadline: float, max_bytes: int
+    ) -> Answer:
+        """As `Outbound.request`."""
+        self._until.at = monotonic() + deadline
+        try:
+            with self._client.stream(
+                method, url, headers=dict(headers), content=body, timeout=httpx.Timeout(deadline)
+            ) as response:
+                found = _read(response.iter_raw(), max_bytes)
+                names = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(response.status_code, names, found)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise OutboundError(_words(method, url, error)) from error
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            sent = not isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError)
+            raise OutboundError(_words(method, url, error), sent=sent) from error
+        except UnicodeError as error:
+            raise OutboundError(f"{method} cannot be sent: its URL or a header is not plain text.") from error
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self._client.close()
+
+
+def _read(chunks: Iterator[bytes], most: int) -> bytes:
+    found = b""
+    for chunk in chunks:
+        found += chunk
+        if len(found) >= most:
+            return found[:most]
+    return found
+
+
+def _words(method: str, url: str, error: Exception) -> str:
+    # The query is left out: it is the part of a URL in which people put secrets.
+    return f"{method} {url.partition('?')[0]} failed: {str(error) or type(error).__name__}."
+
+
+class _Transport(httpx.HTTPTransport):
+    """httpx's own transport over a pool of ours, since it takes no network backend itself."""
+
+    def __init__(self, pool: httpcore.ConnectionPool) -> None:
+        # Its own __init__ would only load the system's certificates, for a pool that is never used.
+        self._pool = pool
+
+
+class _Backend(httpcore.NetworkBackend):
+    """Sockets to judged addresses; each of their operations ends at the calling thread's deadline."""
+
+    def __init__(self, allow: Judge, until: threading.local) -> None:
+        self._allow = allow
+        self._until = until
+        self._plain = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:  # fmt: skip
+        """Connect to the first of the host's addresses that answers; all of them must be allowed."""
+        failure: Exception = httpcore.ConnectError("no address answered")
+        for address in resolve(host, port, self._allow, _left(self._until)):
+            try:
+                stream = self._plain.connect_tcp(address, port, _left(self._until), local_address, socket_options)
+                return _Stream(stream, self._until)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    def connect_unix_socket(self, path: str, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
+        """Refused: no call of ours goes to a socket file."""
+        raise httpcore.ConnectError(f"{path} is no address")
+
+    def sleep(self, seconds: float) -> None:
+        """Never asked for: we retry elsewhere."""
+        self._plain.sleep(seconds)
+
+
+class _Stream(httpcore.NetworkStream):
+    """A socket whose every operation ends at the deadline, however slowly its bytes drip."""
+
+    def __init__(self, inner: httpcore.NetworkStream, until: threading.local) -> None:
+        self._inner = inner
+        self._until = until
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, _left(self._until))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, _left(self._until))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, _left(self._until)), self._until)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+def _left(until: threading.local) -> float:
+    seconds = until.at - monotonic()
+    if seconds <= 0:
+        raise httpcore.ReadTimeout("the deadline has passed")
+    return float(seconds)
