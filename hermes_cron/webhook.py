@@ -39,9 +39,7 @@ class FireWebhook:
         """Answer 202 once the fire is on the queue; 400, 401, 413, 415 or 503 otherwise."""
         received_at = self._clock()
         try:
-            body = _body(req)
-            token = _token(req)
-            self._verifier(token, body)
+            body = self._let_in(req)
             _check_headers(req)
             fire = Fire.from_body(_parsed(body), received_at)
             self._broker.enqueue(fire)
@@ -64,9 +62,21 @@ class FireWebhook:
             accepted = {"status": "accepted", "job_id": fire.job_id, "dedup_key": fire.dedup_key}
             _answer(resp, falcon.HTTP_202, accepted)
 
+    def _let_in(self, req: falcon.Request) -> bytes:
+        """The exact bytes of the body of a request whose token is good."""
+        token = _token(req)
+        try:
+            body = _body(req)
+        except _Refused:
+            # Who has no good token is told so, and nothing of what is wrong with the body.
+            self._verifier(token, b"")
+            raise
+        self._verifier(token, body)
+        return body
+
 
 class _Refused(Exception):
-    """The request is refused before its body is looked at."""
+    """The request is refused for its headers or its length: what its body says is not looked at."""
 
     def __init__(self, status: str, words: str) -> None:
         super().__init__(words)
