@@ -15,7 +15,7 @@ from types import ModuleType
 from hermes_cron.clock import Clock
 from hermes_cron.errors import ProviderError
 from hermes_cron.interfaces import CronScheduler
-from hermes_cron.providers.registry import BUNDLED, USER, ProviderInfo, entry_point
+from hermes_cron.providers.registry import BUNDLED, USER, ProviderInfo, load_package
 from hermes_cron.settings import CronSettings
 
 Offer = CronScheduler | Callable[[], CronScheduler]
@@ -63,7 +63,7 @@ def _register(info: ProviderInfo) -> Callable[[ProviderContext], object]:
     elif info.source == USER:
         found = _module(Path(info.path))
     else:
-        found = entry_point(info.name).load()
+        found = load_package(info.name)
     register = getattr(found, "register", None) if isinstance(found, ModuleType) else found
     if not callable(register):
         raise ProviderError("it has no function register(ctx).")

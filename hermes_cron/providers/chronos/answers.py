@@ -18,6 +18,8 @@ from hermes_cron.providers.chronos.standing import INVALID_CLIENT, UNAUTHORIZED
 _LACKING = (404, 405, 501)
 _ON_THEIR_WAY = (502, 504)
 """What a gateway answers that gave up waiting: the call behind it may still reach NAS."""
+_OVER_QUOTA = "over_quota"
+_QUOTA_AGAIN_S = 60.0
 _MARGIN = timedelta(seconds=60)
 _LONGEST = timedelta(days=36_500)
 
@@ -49,6 +51,8 @@ def error_in(answer: Answer, path: str) -> NasError | None:
         return NasRefused(f"{words}.", reason=said or "bad_request")
     if answer.status in _LACKING:
         return NasLacks(f"{words}: it does not have this call.")
+    if answer.status == 429 and said == _OVER_QUOTA:
+        return _over_quota(words)
     after = _retry_after(answer) if answer.status in (429, 503) else None
     return NasError(f"{words}.", sent=answer.status in _ON_THEIR_WAY, retry_after=after)
 
@@ -114,9 +118,18 @@ def _item_error(item: Mapping[str, Any]) -> NasError | None:
     if not bad and said is None and item.get("ok") is not False:
         return None
     reason = _clipped(said) or "refused"
+    if status == 429 and reason == _OVER_QUOTA:
+        return _over_quota("NAS refused one call of a batch")
     if bad and status not in (400, 403, 422):
         return NasError(f"NAS answered one call of a batch with {status} ({reason}).")
     return NasRefused(f"NAS refused one call of a batch ({reason}).", reason=reason)
+
+
+def _over_quota(words: str) -> NasRefused:
+    # It concerns new alarms alone, so it must hold up no other call, as another 429 does.
+    error = NasRefused(f"{words}: this agent holds all the alarms it may have.", reason=_OVER_QUOTA)
+    error.retry_after = _QUOTA_AGAIN_S
+    return error
 
 
 def _reason(answer: Answer) -> str:

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Protocol
@@ -56,6 +56,22 @@ class Settled:
     away: NasError | None = None
 
 
+@dataclass
+class _Run:
+    """One settling: the ids that still wait for a call, until when, and how."""
+
+    waiting: deque[str]
+    until: float
+    take: Callable[..., tuple[Record, steps.Taken]]
+    make: Make
+    found: Settled = field(default_factory=Settled)
+    bad: int = 0
+
+    def result(self, busy: Collection[str]) -> Settled:
+        wanted = list(dict.fromkeys((*self.found.wanted, *self.waiting, *busy)))
+        return replace(self.found, wanted=wanted)
+
+
 class Armer:
     """Carries out for NAS what one store wants. May be used from any thread."""
 
@@ -64,57 +80,76 @@ class Armer:
         self._client = client
         self._backoff = backoff
 
-    def settle(
-        self, job_ids: Collection[str], until: float, *, take: Take = steps.take, make: Make | None = None
-    ) -> Settled:
+    def settle(self, job_ids: Collection[str], until: float) -> Settled:
         """Make true what the store wants of these ids, before the monotonic instant `until`.
 
-        Ids that change meanwhile are gone over again; for one that another caller is busy with it waits, in its time.
-        `make` carries out the orders, which the caller alone may carry out then; by default they are calls to NAS.
+        Ids that change meanwhile are gone over again; for those that another caller is busy with it waits, in its time.
         """
-        waiting, found = deque(dict.fromkeys(job_ids)), Settled()
-        make = make or partial(carry_out, self._client)
-        horizon = self._horizon(until) if waiting else None
-        while waiting and monotonic() < until and found.away is None:
-            began = boot_seconds()
-            orders, busy = self._lease(waiting, until, partial(take, horizon=horizon), found)
-            outcomes: Outcomes = {}
-            if orders and boot_seconds() - began > _FREEZE_S:
-                # We were frozen meanwhile, and by now another may be calling: nothing is sent.
-                outcomes = {order.job_id: NasError("This process was frozen.") for order in orders}
-            elif orders:
-                outcomes = make(orders, min(until, monotonic() + _CALLING_S))
-                self._judge(outcomes, found)
-            waiting.extend(self._conclude(orders, outcomes, found))
-            if busy and not orders:
+        run = self._round_for(job_ids, until, steps.take, None)
+        while run.waiting and monotonic() < until and run.found.away is None:
+            busy = self._round(run)
+            if busy and not run.waiting:
                 time.sleep(max(0.0, min(_PAUSE_S, until - monotonic())))
-            waiting.extend(busy)
-        found.wanted += waiting
-        return found
+            run.waiting.extend(busy)
+        return run.result(())
+
+    def settle_free(
+        self, job_ids: Collection[str], until: float, *, take: Take = steps.take, make: Make | None = None
+    ) -> Settled:
+        """The same, but those that another caller is busy with are left to it, and count as wanted.
+
+        `make` carries out orders, which nobody else may carry out until it returns; by default by calling NAS.
+        """
+        run, busy = self._round_for(job_ids, until, take, make), []
+        while run.waiting and monotonic() < until and run.found.away is None:
+            busy += self._round(run)
+        return run.result(busy)
+
+    def _round_for(self, job_ids: Collection[str], until: float, take: Take, make: Make | None) -> _Run:
+        waiting = deque(dict.fromkeys(job_ids))
+        horizon = self._horizon(until) if waiting else None
+        return _Run(waiting, until, partial(take, horizon=horizon), make or partial(carry_out, self._client))
 
     def _horizon(self, until: float) -> timedelta | None:
-        left = max(0.0, until - monotonic())
-        self._client.prepare(left)
-        return self._client.capabilities(min(CALL_DEADLINE_S, left) / 2).horizon
+        # A NAS that is away tells nothing: what time there is, is for the call itself.
+        if not self._backoff.down:
+            left = max(0.0, until - monotonic())
+            self._client.prepare(left)
+            self._client.capabilities(min(CALL_DEADLINE_S, left) / 2)
+        return self._client.known.horizon
 
-    def _lease(
-        self, waiting: deque[str], until: float, take: Callable[..., tuple[Record, steps.Taken]], found: Settled
-    ) -> tuple[list[Order], list[str]]:
+    def _round(self, run: _Run) -> list[str]:
+        """Lease, call and conclude for as many as one call may carry; the ids that others are busy with."""
+        began = boot_seconds()
+        orders, busy = self._lease(run)
+        outcomes: Outcomes = {}
+        if orders and boot_seconds() - began > _FREEZE_S:
+            # We were frozen meanwhile, and by now another may be calling: nothing is sent.
+            outcomes = {order.job_id: NasError("This process was frozen.") for order in orders}
+        elif orders:
+            outcomes = run.make(orders, min(run.until, monotonic() + _CALLING_S))
+            self._judge(outcomes, run.found)
+        run.waiting.extend(self._conclude(orders, outcomes, run.found))
+        return busy
+
+    def _lease(self, run: _Run) -> tuple[list[Order], list[str]]:
         """Take the right to call for as many of those that wait as one call may carry; and those that are busy."""
         token = uuid.uuid4().hex
-        until = min(until, monotonic() + _LEASING_S)
+        until = min(run.until, monotonic() + _LEASING_S)
         orders: list[Order] = []
         busy: list[str] = []
-        while waiting and len(orders) < BATCH_LIMIT and monotonic() < until:
-            job_id = waiting.popleft()
+        while run.waiting and len(orders) < BATCH_LIMIT and monotonic() < until:
+            job_id = run.waiting.popleft()
             try:
-                taken = self._store.change(job_id, partial(take, token=token))
+                taken = self._store.change(job_id, partial(run.take, token=token))
             except StoreError as error:
                 _log.warning("the alarm of %s cannot be looked up: %s", job_id, error)
-                found.wanted.append(job_id)
+                run.found.wanted.append(job_id)
+                run.bad += 1
                 # One row may be damaged; a store that is away would hold us up at every further one.
-                if len(found.wanted) > _BAD_ROWS:
-                    break
+                if run.bad > _BAD_ROWS:
+                    run.found.wanted += run.waiting
+                    run.waiting.clear()
                 continue
             if taken.order is not None:
                 orders.append(taken.order)

@@ -17,9 +17,9 @@ POLL_S = 4.0
 """How often the store is asked for what others made wanted."""
 
 _CHUNK = 500
-_ROUND_S = 6.0
+_ROUND_S = 4.0
 _LEAST_S = 0.02
-_JOIN_S = 6.0
+_JOIN_S = 3.5
 _LONGEST_LOOK_S = 60.0
 _log = logging.getLogger("hermes_cron.chronos")
 
@@ -55,7 +55,7 @@ class BackgroundArmer:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread. What it is doing has its time; nothing new is begun."""
+        """End the thread. What it is doing has some seconds; nothing new is begun."""
         self._stopping.set()
         self._nudged.set()
         self._thread.join(_JOIN_S)
@@ -84,7 +84,11 @@ class BackgroundArmer:
         """One look at what is wanted; the seconds until the next."""
         if self._moved.is_set():
             self._moved.clear()
-            self._push_ladder()
+            try:
+                self._push_ladder()
+            except HermesCronError:
+                self._moved.set()
+                raise
         if self._standing.objection() is not None:
             return POLL_S
         pause = self._backoff.wait()
@@ -106,7 +110,7 @@ class BackgroundArmer:
         ready = ready[:1] if self._backoff.down else ready[:_CHUNK]
         if not ready:
             return self._backoff.next_ready()
-        found = self._armer.settle(ready, monotonic() + _ROUND_S)
+        found = self._armer.settle_free(ready, monotonic() + _ROUND_S)
         if any(not job_id.startswith("_") for job_id in (*found.armed, *found.disarmed)):
             self._moved.set()
         return self._backoff.wait() if found.away else _LEAST_S

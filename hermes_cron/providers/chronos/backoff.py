@@ -62,7 +62,7 @@ class Backoff:
         with self._lock:
             now = self._ticks()
             if isinstance(error, NasRefused):
-                self._ids[job_id] = (0, now + REFUSED_S)
+                self._ids[job_id] = (0, now + (error.retry_after or REFUSED_S))
                 return
             count = self._ids.get(job_id, (0, 0.0))[0] + 1
             pause = max(held, _jittered(count, LONGEST_S), error.retry_after or 0.0)

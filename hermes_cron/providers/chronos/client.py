@@ -22,7 +22,7 @@ from hermes_cron.providers.chronos.token import TokenSource
 CONCURRENCY = 8
 _MAX_LIST_BYTES = 16 * 1024 * 1024
 _MAX_PAGES = 10_000
-_ASK_AGAIN_S = 60.0
+_ASK_AGAIN_S = 10.0
 
 
 class NasClient:

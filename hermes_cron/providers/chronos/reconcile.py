@@ -42,7 +42,7 @@ class Reconciler:
 
     def run(self) -> Reconciled:
         """Arm what is wanted, disarm what is not."""
-        self._settle(self._armer.settle(self._store.wanted(_MOST), self._until))
+        self._settle(self._armer.settle_free(self._store.wanted(_MOST), self._until))
         return self._result(())
 
     def run_full(self, *, cancel_orphans: bool) -> Reconciled:
@@ -50,7 +50,7 @@ class Reconciler:
         before = {record.job_id: record for record in self._store.arms()}
         self._precision = self._client.capabilities(self._until - monotonic()).precision
         # What NAS holds exactly is confirmed by its list alone, asked for when nobody else may call about those ids.
-        self._settle(self._armer.settle(self._store.wanted(_MOST), self._until, make=self._by_list))
+        self._settle(self._armer.settle_free(self._store.wanted(_MOST), self._until, make=self._by_list))
         try:
             listed = self._listed if self._listed is not None else self._client.armed(self._until)
         except NasError as error:
@@ -58,7 +58,7 @@ class Reconciler:
             self.looked = isinstance(error, NasLacks)
             _log.warning("NAS's list cannot be had, so what it forgot or kept is not known: %s", error)
             return self._result(())
-        self._settle(self._armer.settle(self._astray(before, listed), self._until))
+        self._settle(self._armer.settle_free(self._astray(before, listed), self._until))
         orphans = tuple(sorted(job_id for job_id in listed if job_id not in before))
         self._orphans(orphans, cancel_orphans or any(map(confirmed, before.values())))
         self.looked = True
@@ -100,7 +100,7 @@ class Reconciler:
 
     def _orphans(self, orphans: Sequence[str], ours: bool) -> None:
         if orphans and ours:
-            self._settle(self._armer.settle(orphans, self._until, take=steps.take_orphan))
+            self._settle(self._armer.settle_free(orphans, self._until, take=steps.take_orphan))
         elif orphans:
             _log.warning(
                 "NAS holds %d alarms of jobs that this store does not know (%s). The store never confirmed an alarm,"

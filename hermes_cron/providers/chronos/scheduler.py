@@ -26,6 +26,7 @@ START_S = 5.0
 RECONCILE_S = 120.0
 _LOOK_S = 30.0
 _LAST_S = 3.0
+_LEAST_S = 0.5
 _log = logging.getLogger("hermes_cron.chronos")
 
 
@@ -83,8 +84,9 @@ class ChronosCronScheduler:
         with self._lock:
             background, self._background = self._background, None
         if background is not None:
+            until = monotonic() + _LAST_S
             background.stop()
-            self._last_try()
+            self._last_try(max(until, monotonic() + _LEAST_S))
         self._client.close()
 
     def arm(self, job_id: str, within: float) -> bool:
@@ -147,9 +149,8 @@ class ChronosCronScheduler:
         # Only what is known of NAS by now: the ladder is moved without waiting for anything.
         return self._ladder.push(store, self._client.known.horizon)
 
-    def _last_try(self) -> None:
+    def _last_try(self, until: float) -> None:
         store, armer = self._serving()
-        until = monotonic() + _LAST_S
         try:
             self._push_ladder()
             found = armer.settle(store.wanted(10_000), until)

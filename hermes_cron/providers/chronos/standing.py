@@ -14,7 +14,8 @@ INVALID_CLIENT = "invalid_client"
 AGAIN_S = {UNAUTHORIZED: 60.0, INVALID_CLIENT: 3600.0}
 """Seconds after which a refused credential is tried again, though nobody changed it."""
 
-MAX_RETRY_AFTER_S = 3600.0
+MAX_RETRY_AFTER_S = 300.0
+"""As long as NAS may have us wait: alarms are not held meanwhile."""
 
 
 class Standing:

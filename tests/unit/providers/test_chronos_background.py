@@ -71,8 +71,7 @@ def test_i9_start_returns_though_nas_is_down_and_arms_when_it_is_back(store: Sto
     time.sleep(1)
     with serving(Nas(armed={"a": "2031-01-01T00:00:00Z"}), port) as nas:
         # No other event: no fire, no change, no restart.
-        assert until(lambda: calm(store), 8)
-        assert len(nas.armed) == 5
+        assert until(lambda: len(nas.armed) == 5 and calm(store), 8)
         assert instants(nas)["a"].year != 2031
         chronos.stop()
 
@@ -238,8 +237,7 @@ def test_it_outlives_a_store_that_is_away_for_a_while(
     assert set(chronos.on_jobs_changed(["a"])) == {"a"}
     time.sleep(0.5)
     away.lost = False
-    assert until(lambda: calm(store), 8)
-    assert len(nas.armed) == 5
+    assert until(lambda: len(nas.armed) == 5 and calm(store), 8)
     assert sum("cannot be looked up" in text for text in caplog.messages) < 6
 
 

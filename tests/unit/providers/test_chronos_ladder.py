@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from hermes_cron.clock import instant_text
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import Store
+from hermes_cron.job import Job
 from hermes_cron.providers.chronos.ladder import Ladder
-from hermes_cron.rules import change
+from hermes_cron.record import Moment, Record
+from hermes_cron.rules import arms, change
 from hermes_cron.rules.claim import Claimer, claim
+from hermes_cron.schedule import Schedule
 from hermes_cron.store import open_store
 from tests.unit.providers.conftest import LADDER, Make, add
 from tests.unit.providers.nas import Nas, instants
@@ -118,13 +122,22 @@ def test_it_says_what_is_still_wanted_within_three_seconds_when_nas_hangs(nas: N
     assert time.monotonic() - began < 3.6
 
 
+def created_and_armed(record: Record, moment: Moment, *, job: Job) -> tuple[Record, bool]:
+    record, _ = change.create(record, moment, job=job)
+    record, order = arms.lease(record, moment, token="t")
+    assert order
+    return arms.confirm(record, moment, order=order)
+
+
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with 2,000 jobs, in a folder."""
     folder: Path = tmp_path_factory.mktemp("crowd")
     store = open_store(f"sqlite:///{folder}/crowd.db")
+    schedule = Schedule.parse("every 1h", now=store.now())
     for number in range(2000):
-        add(store, f"j{number}", "every 1h")
+        job = Job(id=f"j{number}", task="t", schedule=schedule)
+        store.change(job.id, partial(created_and_armed, job=job))
     store.close()
     return folder
 
@@ -136,7 +149,8 @@ def test_it_makes_a_constant_number_of_calls_for_a_change_among_2000_jobs(
     store = open_store(f"sqlite:///{crowd}/crowd.db")
     chronos = make(ladder=LADDER)
     chronos.attach(store)
-    chronos.reconcile(full=True)
+    nas.armed = {r.job_id: instant_text(r.arm.armed_at) for r in store.arms() if r.arm.armed_at}
+    chronos.on_jobs_changed([])
     assert store.load(0).wanted_arms == 0
     nas.batch = batch
     nas.calls.clear()

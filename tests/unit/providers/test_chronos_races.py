@@ -139,7 +139,7 @@ def test_i11_two_processes_that_race_leave_one_arm_the_stored_one(nas: Nas, stor
     chance = random.Random(9)
 
     def slow(call: Call) -> None:
-        time.sleep(chance.uniform(0, 0.03))
+        time.sleep(chance.uniform(0, 0.01))
 
     nas.misbehave = slow
     add(store, "a", "every 1000m")
