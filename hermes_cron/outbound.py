@@ -127,6 +127,10 @@ class Outbound:
         client = self._client or self._opened()
         return client.request(method, url, headers or {}, body, deadline, max_bytes)
 
+    def open(self) -> None:
+        """Load now what the first call would wait for; for who must call at an exact instant."""
+        self._opened()
+
     def close(self) -> None:
         """Give back every connection. Closing twice is closing once."""
         if self._client is not None:

@@ -20,8 +20,8 @@ from hermes_cron.errors import StoreBusy, StoreError
 FILE = "nas.db"
 LOCK = "nas.lock"
 VERSION = 1
-BUSY_S = 5.0
-"""Seconds to wait for another process that is writing: a command that adds an agent, or the server."""
+BUSY_S = 2.0
+"""Seconds to wait for the threads of this process that write, and then for another process that does."""
 
 _SCHEMA = """
 CREATE TABLE agents (
@@ -113,7 +113,7 @@ class Database:
             StoreBusy: Another process kept the lock too long.
             StoreError: The file cannot be read or written.
         """
-        with self._writing, self._told():
+        with self._turn(self._writing), self._told():
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -128,9 +128,10 @@ class Database:
         """A connection to ask with; every question sees all that was committed before it.
 
         Raises:
+            StoreBusy: Other threads took too long.
             StoreError: The file cannot be read.
         """
-        with self._reading, self._told():
+        with self._turn(self._reading), self._told():
             yield self._reader
 
     def close(self) -> None:
@@ -160,6 +161,15 @@ class Database:
         if version > VERSION:
             message = f"The state {self._path} was made by a newer NAS (schema {version}; this one knows {VERSION})."
             raise StoreError(message, hint="Upgrade this hermes-cron, or give another --home.")
+
+    @contextmanager
+    def _turn(self, lock: threading.Lock) -> Iterator[None]:
+        if not lock.acquire(timeout=BUSY_S):
+            raise StoreBusy(f"The state {self._path} has no turn free.", hint="Try again.")
+        try:
+            yield
+        finally:
+            lock.release()
 
     @contextmanager
     def _told(self) -> Iterator[None]:

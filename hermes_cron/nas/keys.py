@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
 
 from hermes_cron.clock import Clock, instant_text, read_instant
-from hermes_cron.errors import ConfigError
+from hermes_cron.errors import ConfigError, StoreError
 
 FILE = "keys.json"
 OVERLAP_S = 600.0
@@ -205,12 +205,16 @@ class KeyRing:
 
     def _write(self, keys: Sequence[Key]) -> None:
         text = json.dumps({"keys": [asdict(key) for key in keys]}, indent=1, default=instant_text)
-        handle, name = tempfile.mkstemp(prefix=".keys-", dir=self._path.parent)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(self._path)
+        try:
+            # Made for its owner only, in the same folder, so that a reader finds the old file or the new, and whole.
+            with tempfile.NamedTemporaryFile("w", prefix=".keys-", dir=self._path.parent, delete=False) as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(file.name).replace(self._path)
+        except OSError as error:
+            hint = "Look at the rights of its folder, and at the free space on the disk."
+            raise StoreError(f"The key file {self._path} cannot be written: {error.strerror}.", hint=hint) from error
 
 
 def check_private(path: Path) -> None:

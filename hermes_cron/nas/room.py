@@ -43,6 +43,7 @@ class Nas:
 
     def start(self) -> None:
         """Begin to deliver; what came due while nobody served is delivered first."""
+        self._outbound.open()
         self._timer.start()
 
     def stop(self, seconds: float = STOP_S) -> None:
@@ -106,7 +107,8 @@ def first_key(home: Path, clock: Clock) -> KeyRing:
     ring = open_keys(home, clock)
     if not (home / signing.FILE).exists():
         ring.new("ES256")
-    ring.listed()
+    # This also loads the keys, and does so before the first fire is due.
+    ring.jwks()
     return ring
 
 

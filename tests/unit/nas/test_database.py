@@ -75,3 +75,14 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=f"The folder {tmp_path}/file/nas cannot be used"):
         Database(tmp_path / "file" / "nas")
+
+
+def test_a_file_that_another_process_keeps_is_waited_for_but_not_for_ever(tmp_path: Path) -> None:
+    with world(tmp_path) as it:
+        other = sqlite3.connect(tmp_path / "nas.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusy, match="locked by another process"):
+            it.agents.revoke("agent1")
+        assert len(it.agents.listed()) == 2, "reading needs no turn"
+        other.close()
+        it.agents.revoke("agent1")
