@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from gunicorn import glogging
 from gunicorn.app.base import BaseApplication
+from gunicorn.config import make_settings
 
 from hermes_cron.errors import AddressInUse, ConfigError, HermesCronError
 
@@ -54,34 +55,67 @@ SETTINGS: Mapping[str, Any] = {
 def listen(bind: str) -> socket.socket:
     """A listening socket at `host:port`, `[v6]:port`, `unix:/path` or `fd://N` (one that was handed down).
 
+    A socket that a dead server left behind at the path is replaced.
+
     Raises:
         AddressInUse: Somebody listens there.
         ConfigError: One cannot listen there.
     """
     try:
-        sock = _bound(bind)
-        sock.listen(_BACKLOG)
+        return _bound(bind)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise AddressInUse(f"{bind} is taken.", hint="Give another --bind, or end what listens there.") from error
-        words = os.strerror(error.errno) if error.errno else str(error)
-        raise ConfigError(f"Nobody can listen at {bind}: {words}.", field="web.bind") from error
-    return sock
+        raise ConfigError(f"Nobody can listen at {bind}: {error.strerror or error}.", field="web.bind") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        hint = "Write host:port (0.0.0.0:8080, [::1]:8080), fd://3 or unix:/path."
+        raise ConfigError(f"{ascii(bind)[:200]} is no address to listen at.", hint=hint, field="web.bind") from error
 
 
 def _bound(bind: str) -> socket.socket:
     if bind.startswith("fd://"):
-        return socket.socket(fileno=os.dup(int(bind.removeprefix("fd://"))))
+        return _listening(socket.socket(fileno=os.dup(int(bind.removeprefix("fd://")))), None)
     if bind.startswith("unix:"):
-        sock = socket.socket(socket.AF_UNIX)
-        sock.bind(bind.removeprefix("unix:"))
-        return sock
+        return _at_path(bind.removeprefix("unix:"))
     host, _, port = bind.rpartition(":")
     host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family)
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, int(port)))
+    return _listening(sock, lambda: sock.bind((host, int(port))))
+
+
+def _at_path(path: str) -> socket.socket:
+    if not path or "\0" in path:
+        raise ValueError("no path")
+    if _abandoned(path):
+        Path(path).unlink()
+    sock = socket.socket(socket.AF_UNIX)
+    return _listening(sock, lambda: sock.bind(path))
+
+
+def _abandoned(path: str) -> bool:
+    """Whether there is a socket at which nobody listens any more."""
+    if not Path(path).is_socket():
+        return False
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(1)
+        try:
+            client.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False
+
+
+def _listening(sock: socket.socket, bind: Callable[[], None] | None) -> socket.socket:
+    try:
+        if bind is not None:
+            bind()
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
@@ -149,12 +183,11 @@ def end_from_within() -> None:
 def command_line(bind: str, workers: int) -> list[str]:
     """The plain gunicorn command that serves the webhook with the same settings."""
     flags = [f"--bind={bind}", f"--workers={workers}"]
+    known = make_settings()
     for name, value in SETTINGS.items():
-        flag = "--" + {"backlog": "backlog", "keepalive": "keep-alive"}.get(name, name.replace("_", "-"))
-        if name == "control_socket_disable":
-            flags.append("--no-control-socket")
-        elif value is not None:
-            flags.append(f"{flag}={value}")
+        if value is not None:
+            flag = known[name].cli[-1]
+            flags.append(flag if known[name].action == "store_true" else f"{flag}={value}")
     return ["gunicorn", *flags, "hermes_cron.wsgi:application"]
 
 
