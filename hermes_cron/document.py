@@ -83,7 +83,7 @@ def read(file: Path) -> Node:
     """
     # A container that is woken by a fire is mostly configured by its environment alone. This import would be a sixth
     # more than all of that costs it, so only who has a file pays for it.
-    import yaml  # noqa: PLC0415
+    import yaml  # noqa: PLC0415 - as was just said.
 
     text = _text(file)
     try:

@@ -83,7 +83,7 @@ def _all(home: Path, names: Collection[str] = ()) -> Iterator[ProviderInfo]:
 
 def _entry_points() -> Sequence[EntryPoint]:
     # A third of what this room costs to import, and only who looks beyond the folders needs it.
-    from importlib.metadata import entry_points  # noqa: PLC0415
+    from importlib.metadata import entry_points  # noqa: PLC0415 - as was just said.
 
     return tuple(entry_points(group=GROUP))
 
