@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from hermes_cron.chapter import Chapter
 from hermes_cron.fire import Fire
 from hermes_cron.ledger import Entry
 from hermes_cron.record import Moment, Record
@@ -136,6 +137,9 @@ class Store(Protocol):
 
     def runs(self, job_id: str | None = None, run_id: str | None = None, limit: int = 100) -> Sequence[Run]:
         """Runs, open and ended, newest first."""
+
+    def chapters(self, job_id: str | None = None) -> Sequence[Chapter]:
+        """What was due when, by job, oldest first; removed jobs' too. The ledger is held against it."""
 
     def close(self) -> None:
         """Give back every connection. Closing twice is closing once."""

@@ -20,7 +20,7 @@ from hermes_cron.ledger import Entry, FireState
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
 from hermes_cron.store import rows
-from hermes_cron.store.tables import ARMS, FIRES, JOBS, META, RUNS, is_true
+from hermes_cron.store.tables import ARMS, CHAPTERS, FIRES, JOBS, META, RUNS, is_true
 
 T = TypeVar("T")
 Clock = ColumnElement[int]
@@ -147,6 +147,12 @@ def runs(job_id: str | None, run_id: str | None, limit: int) -> Select[Any]:
     if run_id is not None:
         found = found.where(RUNS.c.id == rows.clean(run_id))
     return found.order_by(RUNS.c.claimed_at.desc(), RUNS.c.fence.desc(), RUNS.c.id).limit(max(0, limit))
+
+
+def chapters(job_id: str | None) -> Select[Any]:
+    """Chapters' rows, by job and in their order."""
+    found = select(CHAPTERS) if job_id is None else select(CHAPTERS).where(CHAPTERS.c.job_id == rows.clean(job_id))
+    return found.order_by(CHAPTERS.c.job_id, CHAPTERS.c.id)
 
 
 def _sentinel() -> ColumnElement[bool]:

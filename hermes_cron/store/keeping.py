@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import Connection, Table, and_, select
 from sqlalchemy.exc import IntegrityError
 
 from hermes_cron.arm import Arm
+from hermes_cron.chapter import next_chapter
 from hermes_cron.errors import StoreError
 from hermes_cron.ledger import Entry
 from hermes_cron.record import Record
 from hermes_cron.run import Run
 from hermes_cron.store import rows
-from hermes_cron.store.tables import ARMS, FIRES, JOBS, RUNS, is_true
+from hermes_cron.store.tables import ARMS, CHAPTERS, FIRES, JOBS, RUNS, is_true
 
 V = TypeVar("V", Run, Entry)
 
@@ -55,8 +57,8 @@ def load(connection: Connection, job_id: str) -> Kept:
     return Kept(record, job, arm)
 
 
-def save(connection: Connection, kept: Kept, record: Record) -> None:
-    """Write what differs from what was read.
+def save(connection: Connection, kept: Kept, record: Record, now: datetime) -> None:
+    """Write what differs from what was read, and the chapter that this begins, if any.
 
     Raises:
         StoreError: A run or fire would be written that has its outcome already (I12).
@@ -64,6 +66,9 @@ def save(connection: Connection, kept: Kept, record: Record) -> None:
     if record is kept.record:
         return
     _save_job(connection, kept, record)
+    chapter = next_chapter(kept.record.job, record.job, now)
+    if chapter is not None:
+        connection.execute(CHAPTERS.insert(), rows.chapter_row(chapter))
     _save_arm(connection, kept, record)
     _save_open(connection, RUNS, [rows.run_row(run) for run in _changed(kept.record.runs, record.runs)],
                {run.id for run in kept.record.runs})  # fmt: skip

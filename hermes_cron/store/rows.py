@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from hermes_cron.arm import Arm
+from hermes_cron.chapter import Chapter
 from hermes_cron.clock import from_micros, to_micros
 from hermes_cron.errors import HermesCronError, StoreError
 from hermes_cron.job import Job, JobState
@@ -50,6 +51,7 @@ _INSTANTS = frozenset(
         "not_before",
         "since",
         "settled_at",
+        "at",
     ]
 )
 _TRUTHS = frozenset({"known", "void", "manual"})
@@ -161,6 +163,28 @@ def _values(row: Kept, names: tuple[str, ...]) -> dict[str, Any]:
         elif name in _TRUTHS:
             values[name] = bool(values[name])
     return values
+
+
+def chapter_row(chapter: Chapter) -> Row:
+    """A chapter's row."""
+    row = _row(chapter, ("job_id", "at", "state", "next_fire_at"))
+    row["definition"] = json.dumps({"schedule": chapter.schedule.to_dict(), "policy": chapter.policy.to_dict()})
+    return row
+
+
+def chapter_from(row: Kept) -> Chapter:
+    """The chapter of a row.
+
+    Raises:
+        StoreError: The row was damaged, or was written by a newer version.
+    """
+    try:
+        data = json.loads(row["definition"])
+        schedule, policy = Schedule.from_dict(data["schedule"]), Policy.from_dict(data["policy"])
+        values = _values(row, ("job_id", "at", "next_fire_at"))
+        return Chapter(**values, state=JobState(row["state"]), schedule=schedule, policy=policy)
+    except (ArithmeticError, KeyError, TypeError, ValueError, HermesCronError) as error:
+        raise _unreadable("chapter", row["job_id"], error) from error
 
 
 def clean(text: str) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from hermes_cron.chapter import Chapter
 from hermes_cron.clock import from_micros
 from hermes_cron.interfaces import Load, R, Step
 from hermes_cron.ledger import Entry
@@ -34,7 +35,7 @@ class SqlStore:
             moment = asking.moment(connection, self._dialect.clock())
             kept = keeping.load(connection, known)
             record, answer = step(kept.record, moment)
-            keeping.save(connection, kept, record)
+            keeping.save(connection, kept, record, moment.now)
             return answer
 
         return self._database.write(work)
@@ -100,6 +101,13 @@ class SqlStore:
         question = asking.runs(job_id, run_id, limit)
         return self._database.read(
             lambda connection: [rows.run_from(row) for row in connection.execute(question).mappings()]
+        )
+
+    def chapters(self, job_id: str | None = None) -> Sequence[Chapter]:
+        """What was due when, by job, oldest first; removed jobs' too."""
+        question = asking.chapters(job_id)
+        return self._database.read(
+            lambda connection: [rows.chapter_from(row) for row in connection.execute(question).mappings()]
         )
 
     def close(self) -> None:

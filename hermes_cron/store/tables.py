@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Float,
     Index,
+    Integer,
     MetaData,
     SmallInteger,
     Table,
@@ -92,6 +93,13 @@ Index("fires_by_instant", FIRES.c.fire_at)
 Index("fires_by_outcome", FIRES.c.settled_at)
 _partial("fires_open_by_job", FIRES.c.open, FIRES.c.job_id)
 _partial("fires_open_by_retry", FIRES.c.open, FIRES.c.not_before)
+
+CHAPTERS = Table(
+    "chapters", METADATA,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    _text("job_id"), _number("at"), _text("state"), *_maybe("next_fire_at"), _text("definition"),
+)  # fmt: skip
+Index("chapters_by_job", CHAPTERS.c.job_id, CHAPTERS.c.id)
 
 META = Table("meta", METADATA, Column("name", Text, primary_key=True), _number("value"))
 SCHEMA_VERSION = Table("schema_version", METADATA, Column("version", BigInteger, primary_key=True))

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from hermes_cron.job import Job, JobState
 from hermes_cron.ledger import Entry, FireState
 from hermes_cron.policy import Policy
 from hermes_cron.record import Moment, Record
+from hermes_cron.rules import change
 from hermes_cron.run import Run, RunState
 from hermes_cron.schedule import Schedule
 
@@ -349,3 +351,16 @@ def test_closing_twice_is_closing_once_and_what_was_written_stays(store: Store, 
     store.close()
     store.close()
     assert place.open().read("a") == Record("a", job())
+
+
+def test_i12_it_tells_what_was_due_when_also_of_a_job_that_is_gone(store: Store) -> None:
+    store.change("a", partial(change.create, job=Job("a", "task", HOURLY)))
+    store.change("a", change.pause)
+    store.change("a", change.resume)
+    store.change("a", change.remove)
+    told = store.chapters("a")
+    assert [chapter.state for chapter in told] == ["scheduled", "paused", "scheduled", "removed"]
+    assert [chapter.next_fire_at is None for chapter in told] == [False, True, False, True]
+    assert [chapter.at for chapter in told] == sorted(chapter.at for chapter in told)
+    assert store.chapters("b") == []
+    assert list(store.chapters()) == list(told)

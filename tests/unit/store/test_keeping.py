@@ -31,7 +31,7 @@ def connection() -> Iterator[Connection]:
 
 
 def put(connection: Connection, record: Record) -> None:
-    keeping.save(connection, keeping.load(connection, "a"), record)
+    keeping.save(connection, keeping.load(connection, "a"), record, NOON)
 
 
 def test_i12_a_fire_that_was_settled_meanwhile_is_not_written(connection: Connection) -> None:
@@ -52,5 +52,5 @@ def test_i12_a_run_that_was_ended_meanwhile_is_not_written(connection: Connectio
 
 def test_a_step_that_changes_nothing_writes_nothing(connection: Connection) -> None:
     kept = keeping.load(connection, "a")
-    keeping.save(connection, kept, kept.record)
+    keeping.save(connection, kept, kept.record, NOON)
     assert keeping.load(connection, "a").unknown
