@@ -39,7 +39,7 @@ def test_i12_a_fire_that_was_settled_meanwhile_is_not_written(connection: Connec
     stale = keeping.load(connection, "a")
     put(connection, Record("a", entries=(ENTRY.settle(FireState.SUCCEEDED, "", NOON),)))
     with pytest.raises(StoreError, match="fire 'k' has its outcome already"):
-        keeping.save(connection, stale, Record("a", entries=(ENTRY.settle(FireState.FAILED, "", NOON),)))
+        keeping.save(connection, stale, Record("a", entries=(ENTRY.settle(FireState.FAILED, "", NOON),)), NOON)
 
 
 def test_i12_a_run_that_was_ended_meanwhile_is_not_written(connection: Connection) -> None:
@@ -47,7 +47,9 @@ def test_i12_a_run_that_was_ended_meanwhile_is_not_written(connection: Connectio
     stale = keeping.load(connection, "a")
     put(connection, Record("a", runs=(replace(RUN, state=RunState.ABANDONED, ended_at=NOON),)))
     with pytest.raises(StoreError, match="run 'a:1' has its outcome already"):
-        keeping.save(connection, stale, Record("a", runs=(replace(RUN, state=RunState.SUCCEEDED, ended_at=NOON),)))
+        keeping.save(
+            connection, stale, Record("a", runs=(replace(RUN, state=RunState.SUCCEEDED, ended_at=NOON),)), NOON
+        )
 
 
 def test_a_step_that_changes_nothing_writes_nothing(connection: Connection) -> None:
