@@ -98,4 +98,8 @@ def _run() -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        # What arose within is one of our errors by now: this is the way to the terminal.
+        click.echo(f"{click.style('Error:', fg='red', bold=True)} The answer cannot be written: {error}.", err=True)
+        return 1
     return code if isinstance(code, int) else 0

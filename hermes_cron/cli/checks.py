@@ -171,8 +171,10 @@ def _jobs(session: Session, store: Store) -> Findings:
     if lost := [job.id for job in jobs if job.task not in tasks]:
         to_do = "Name the app that has their tasks with -A, here and for the worker."
         yield Finding(WARN, "jobs", f"their tasks are not known here: {_some(lost)}", to_do)
-    if failing := [f"{job.id} ({job.failures_in_row}x)" for job in jobs if job.failures_in_row]:
-        yield Finding(WARN, "jobs", f"failed the last time: {_some(failing)}", "hermes-cron runs list JOB")
+    if failing := [job for job in jobs if job.failures_in_row]:
+        names = [f"{job.id} ({job.failures_in_row}x)" for job in failing]
+        to_do = f"hermes-cron runs list {failing[0].id}"
+        yield Finding(WARN, "jobs", f"failed the last time: {_some(names)}", to_do)
 
 
 def _work(store: Store) -> Findings:

@@ -106,4 +106,6 @@ def _wall(instant: datetime, zone: str) -> str:
 
 
 def _span(seconds: float | None) -> str | None:
-    return None if seconds is None else span_words(max(0.0, seconds))
+    if seconds is None:
+        return None
+    return span_words(seconds) if seconds >= 1 else f"{max(0.0, seconds) * 1000:.0f}ms"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -140,3 +143,40 @@ def test_it_helps_with_each_command(cli: Cli, name: str) -> None:
 )  # fmt: skip
 def test_it_answers_in_json_on_whatever_reads(cli: Cli, words: list[str]) -> None:
     assert cli.good(*words, "--json").json is not None
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("words", "unneeded"),
+    [
+        (["--help"], {"sqlalchemy", "httpx", "kombu", "jwt", "falcon", "yaml"}),
+        (["schedule", "explain", "@daily"], {"sqlalchemy", "httpx", "kombu", "jwt", "falcon", "yaml"}),
+        (["jobs", "list"], {"httpx", "kombu", "jwt", "falcon", "gunicorn", "cryptography", "yaml"}),
+    ],
+    ids=["help", "explain", "list"],
+)
+def test_it_imports_no_library_that_the_command_does_not_need(cli: Cli, words: list[str], unneeded: set[str]) -> None:
+    script = f"""
+import sys
+from hermes_cron.cli import main
+sys.argv = ["hermes-cron", *{words!r}]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+print("", *sorted({unneeded!r} & set(sys.modules)), sep="\\n")
+"""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env, check=True)
+    assert done.stdout.rpartition("\n\n")[2].split() == []
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_it_says_so_when_its_answer_cannot_be_written(cli: Cli) -> None:
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "hermes_cron", "config", "example"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=env, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: The answer cannot be written")
