@@ -17,6 +17,7 @@ from typing import TypeVar
 from hermes_cron.clock import monotonic
 from hermes_cron.contract import SENTINEL_PREFIX
 from hermes_cron.errors import BrokerError, StoreError
+from hermes_cron.failpoints import failpoint
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import Broker, CronScheduler, Step, Store
 from hermes_cron.rules.claim import Claim, Claimer, claim
@@ -61,17 +62,22 @@ class Firing:
         Raises:
             StoreError: The claim could not be decided; nothing was written, and the fire is not acknowledged.
         """
+        failpoint("firing.received")
         decided = self.store.change(fire.job_id, partial(claim, fire=fire, claimer=self.claimer))
         if decided.wait is not None:
             return decided.wait
+        failpoint("firing.claimed")
         ack()
+        failpoint("firing.acked")
         _told(fire, decided)
         self._arm(fire.job_id)
+        failpoint("firing.armed")
         if fire.job_id.startswith(SENTINEL_PREFIX):
             self.awake()
         elif decided.run is not None:
             self._run(decided.run)
             self._arm(fire.job_id)
+            failpoint("firing.rearmed")
         return None
 
     def _run(self, run: Run) -> None:
@@ -81,13 +87,16 @@ class Firing:
                 why = begun.reason if begun is not None else "the store cannot be reached"
                 _log.info("run %s does not start: %s", run.id, why)
                 return
+            failpoint("firing.begun")
             ended = self.execute(begun, sign)
+            failpoint("firing.ran")
             # What ended by itself is done, though its worker was about to hand it back.
             back = sign.hand_back and ended.state is RunState.CANCELLED
             if back:
                 done = self._write(run, partial(hand_back, run=begun, reason=sign.reason))
             else:
                 done = self._write(run, partial(complete, run=ended))
+            failpoint("firing.completed")
         self._ended(ended, f"is handed back: {sign.reason}" if back else f"{ended.state} {ended.error}", done)
 
     def _ended(self, run: Run, outcome: str, done: Ended | None) -> None:

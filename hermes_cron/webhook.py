@@ -16,6 +16,7 @@ import falcon
 from hermes_cron.clock import Clock, utc_now
 from hermes_cron.contract import FIRE_PATH, MAX_FIRE_BODY_BYTES
 from hermes_cron.errors import BrokerError, FireInvalid, KeysUnavailable, TokenRejected
+from hermes_cron.failpoints import failpoint
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import Broker, FireVerifier
 
@@ -42,7 +43,9 @@ class FireWebhook:
             body = self._let_in(req)
             _check_headers(req)
             fire = Fire.from_body(_parsed(body), received_at)
+            failpoint("webhook.verified")
             self._broker.enqueue(fire)
+            failpoint("webhook.enqueued")
         except TokenRejected as error:
             _log.warning("a fire token was refused: %s (token %s)", error.reason, _fingerprint(req))
             resp.set_header("WWW-Authenticate", "Bearer")

@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from hermes_cron.clock import monotonic
 from hermes_cron.errors import StoreBusy, StoreError
+from hermes_cron.failpoints import failpoint
 from hermes_cron.store import migrations
 from hermes_cron.store.gate import Gate
 
@@ -144,12 +145,14 @@ class Database:
             with connection.begin() as transaction:
                 answer = work(connection)
                 receipt = self.dialect.receipt(connection)
+                failpoint("store.before_commit")
                 try:
                     transaction.commit()
                 except DBAPIError as error:
                     if self.dialect.fault(error) is Fault.LOST:
                         raise _CommitLost(error, receipt, answer) from error
                     raise
+                failpoint("store.after_commit")
                 return answer
 
     def _came_through(self, lost: _CommitLost, until: float) -> bool:
