@@ -9,10 +9,11 @@ from types import MappingProxyType
 from typing import Any, overload
 
 from hermes_cron import grammar
-from hermes_cron.clock import utc_now
+from hermes_cron.clock import instant_text, utc_now
 from hermes_cron.errors import JobExists, TaskInvalid
-from hermes_cron.job import check_args, check_job_id
+from hermes_cron.job import Job, check_job_id
 from hermes_cron.policy import Policy
+from hermes_cron.schedule import Schedule
 from hermes_cron.task import Task
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
@@ -97,12 +98,8 @@ class HermesCron:
             JobInvalid: The id, the arguments or a policy is impossible.
             JobExists: A job of this app has this id.
         """
-        grammar.read(schedule, utc_now())
-        if timezone is not None:
-            grammar.load_zone(timezone)
-        Policy.from_dict(policy)
-        given = dict(args or {})
-        check_args(given)
+        written = _written(schedule, "UTC" if timezone is None else timezone, anchor)
+        given = Job(self.name, "any", written, {} if args is None else args, Policy.from_dict(policy)).args
 
         def declare(call: Callable[..., object]) -> Task:
             job_id = id or f"{self.name}.{_plain_name(call)}"
@@ -110,11 +107,21 @@ class HermesCron:
             if job_id in self._jobs:
                 raise JobExists(f"There are two jobs {job_id!r} in {self.name}.", field="id")
             task = self.task(bind=bind)(call) if not isinstance(call, Task) else call
+            if self._tasks.get(task.name) is not task:
+                raise TaskInvalid(f"The task {task.name!r} is not of the app {self.name}.", field="task")
             task.check(given)
-            self._jobs[job_id] = Declared(job_id, task.name, schedule, timezone, anchor, given, dict(policy))
+            self._jobs[job_id] = Declared(job_id, task.name, schedule, timezone, anchor, dict(given), dict(policy))
             return task
 
         return declare
+
+
+def _written(schedule: str, timezone: str, anchor: str) -> Schedule:
+    now = utc_now()
+    if grammar.read(schedule, now).kind == "once":
+        # Its instant may have passed by now, and the module that declares it must still be imported.
+        return Schedule("once", instant_text(now), timezone, anchor)
+    return Schedule.parse(schedule, timezone=timezone, now=now, anchor=anchor)
 
 
 def _name_of(call: Callable[..., object]) -> str:

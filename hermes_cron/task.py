@@ -35,8 +35,8 @@ class Task:
         """
         if not isinstance(self.name, str) or _NAME.fullmatch(self.name) is None:
             raise TaskInvalid(f"{self.name!r} cannot name a task: use letters, digits, _ . and -.", field="task")
-        if not callable(self.call) or inspect.iscoroutinefunction(self.call):
-            hint = "Wrap a coroutine in asyncio.run."
+        if not callable(self.call) or _only_seems_to_run(self.call):
+            hint = "Wrap a coroutine in asyncio.run, and go through a generator in the function."
             raise TaskInvalid(f"Task {self.name!r} must be a plain function.", hint=hint, field="task")
         bad = isinstance(self.timeout, bool) or not isinstance(self.timeout, int | float | None)
         if bad or (self.timeout is not None and not (math.isfinite(self.timeout) and self.timeout > 0)):
@@ -61,3 +61,10 @@ class Task:
         except TypeError as error:
             hint = f"It takes {signature}."
             raise TaskInvalid(f"Task {self.name!r} cannot be called so: {error}.", hint=hint, field="args") from error
+
+
+def _only_seems_to_run(call: object) -> bool:
+    """Whether a call of it returns at once, with its body still to be run by somebody."""
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    parts = (call, inspect.getattr_static(type(call), "__call__", None))
+    return any(is_kind(part) for is_kind in kinds for part in parts)
