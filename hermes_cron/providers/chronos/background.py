@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable, Sequence
 
 from hermes_cron.clock import monotonic
-from hermes_cron.errors import HermesCronError
+from hermes_cron.contract import CALL_DEADLINE_S
+from hermes_cron.errors import HermesCronError, NasRefused
 from hermes_cron.interfaces import Store
 from hermes_cron.providers.chronos.armer import Armer
 from hermes_cron.providers.chronos.backoff import Backoff
-from hermes_cron.providers.chronos.standing import Standing
+from hermes_cron.providers.chronos.client import NasClient
 
 POLL_S = 4.0
 """How often the store is asked for what others made wanted."""
@@ -21,6 +22,8 @@ _ROUND_S = 4.0
 _LEAST_S = 0.02
 _JOIN_S = 3.5
 _LONGEST_LOOK_S = 60.0
+_LADDER_S = 1.0
+_TOKEN_AGAIN_S = 60.0
 _log = logging.getLogger("hermes_cron.chronos")
 
 
@@ -31,17 +34,20 @@ class BackgroundArmer:
     """
 
     def __init__(
-        self, store: Store, armer: Armer, backoff: Backoff, standing: Standing, *,
+        self, store: Store, armer: Armer, backoff: Backoff, client: NasClient, *,
         push_ladder: Callable[[], Sequence[str]], look: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._store = store
         self._armer = armer
         self._backoff = backoff
-        self._standing = standing
+        self._client = client
         self._push_ladder = push_ladder
         self._look = look
         self._to_look = False
         self._look_at = 0.0
+        self._ladder_at = 0.0
+        self._token_at = 0.0
+        self._stamp = client.standing.stamp()
         self._looks = 0
         self._moved = threading.Event()
         self._nudged = threading.Event()
@@ -82,14 +88,8 @@ class BackgroundArmer:
 
     def _round(self) -> float:
         """One look at what is wanted; the seconds until the next."""
-        if self._moved.is_set():
-            self._moved.clear()
-            try:
-                self._push_ladder()
-            except HermesCronError:
-                self._moved.set()
-                raise
-        if self._standing.objection() is not None:
+        self._follow_ladder()
+        if self._refused():
             return POLL_S
         pause = self._backoff.wait()
         if pause > 0:
@@ -98,7 +98,34 @@ class BackgroundArmer:
             self._to_look = not self._look()
             self._looks += 1
             self._look_at = monotonic() + min(_LONGEST_LOOK_S, POLL_S * 2 ** min(self._looks, 8))
-        return self._arm_wanted()
+        pause = self._arm_wanted()
+        return min(pause, _LADDER_S) if self._moved.is_set() else pause
+
+    def _follow_ladder(self) -> None:
+        # Many fires in one second move it once; `stop` moves it a last time.
+        if not self._moved.is_set() or monotonic() < self._ladder_at:
+            return
+        self._moved.clear()
+        self._ladder_at = monotonic() + _LADDER_S
+        try:
+            self._push_ladder()
+        except HermesCronError:
+            self._moved.set()
+            raise
+
+    def _refused(self) -> bool:
+        """Whether no call may be made now. A credential that was replaced opens everything again."""
+        standing = self._client.standing
+        objection = standing.objection()
+        if isinstance(objection, NasRefused) and monotonic() >= self._token_at:
+            self._token_at = monotonic() + _TOKEN_AGAIN_S
+            self._client.renew_token(CALL_DEADLINE_S)
+            objection = standing.objection()
+        stamp = standing.stamp()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._backoff.forgive()
+        return objection is not None
 
     def _arm_wanted(self) -> float:
         most = _CHUNK + len(self._backoff)

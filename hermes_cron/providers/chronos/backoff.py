@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from hermes_cron.clock import monotonic
 from hermes_cron.errors import NasError, NasRefused
+from hermes_cron.providers.chronos.standing import AGAIN_S
 
 FIRST_S = 0.5
 LONGEST_S = 30.0
@@ -61,7 +62,8 @@ class Backoff:
         """The call failed; for `held` seconds nobody may call NAS about this id."""
         with self._lock:
             now = self._ticks()
-            if isinstance(error, NasRefused):
+            # A refused credential is no fault of the id: `Standing` sees to it that no call is made meanwhile.
+            if isinstance(error, NasRefused) and error.reason not in AGAIN_S:
                 self._ids[job_id] = (0, now + (error.retry_after or REFUSED_S))
                 return
             count = self._ids.get(job_id, (0, 0.0))[0] + 1

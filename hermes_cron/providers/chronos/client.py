@@ -116,6 +116,13 @@ class NasClient:
         self._capabilities = said
         return said
 
+    def renew_token(self, seconds: float) -> None:
+        """Look whether there is another token by now; NAS refuses the one we have."""
+        try:
+            self._token.again(seconds)
+        except NasError:
+            return
+
     def prepare(self, seconds: float) -> None:
         """Have the token at hand, so that the next call has its time for itself; what fails here, fails there again."""
         if self.standing.objection() is None:
@@ -151,6 +158,7 @@ class NasClient:
         raise error
 
     def _send(self, method: str, path: str, token: str, body: Any, until: float, max_bytes: int) -> Answer:
+        pool = self._pool()
         left = until - monotonic()
         if left <= 0:
             raise NasError("There was no time left for a call to NAS.")
@@ -160,7 +168,7 @@ class NasClient:
             headers["Content-Type"] = "application/json"
             content = json.dumps(body).encode()
         try:
-            return self._pool().request(
+            return pool.request(
                 method, self._portal_url + path, headers=headers, body=content, deadline=left, max_bytes=max_bytes
             )
         except OutboundError as error:
@@ -170,4 +178,6 @@ class NasClient:
         with self._lock:
             if self._outbound is None:
                 self._outbound = Outbound(connections=CONCURRENCY + 4)
+                # Loading it takes a while, which is not to be taken from the call's time.
+                self._outbound.open()
             return self._outbound

@@ -72,7 +72,7 @@ class ChronosCronScheduler:
         self._client.standing.forgive()
         looked = self._look(monotonic() + START_S)
         background = BackgroundArmer(
-            store, self._serving()[1], self._backoff, self._client.standing,
+            store, self._serving()[1], self._backoff, self._client,
             push_ladder=self._push_ladder, look=lambda: self._look(monotonic() + _LOOK_S),
         )  # fmt: skip
         with self._lock:

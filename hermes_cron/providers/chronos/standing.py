@@ -22,7 +22,7 @@ class Standing:
     """What NAS last said about all of our calls; `stamp` tells one credential from another."""
 
     def __init__(self, stamp: Callable[[], object], ticks: Callable[[], float] = monotonic) -> None:
-        self._stamp = stamp
+        self.stamp = stamp
         self._ticks = ticks
         self._lock = threading.Lock()
         self._until = 0.0
@@ -37,7 +37,7 @@ class Standing:
             if self._refusal is None:
                 return NasError(f"NAS asked us to wait, {left:.0f} s from now.", retry_after=left)
             refusal, stamp = self._refusal
-        if stamp != self._stamp():
+        if stamp != self.stamp():
             self.forgive()
             return None
         return NasRefused(refusal.message, reason=refusal.reason)
@@ -47,7 +47,7 @@ class Standing:
         with self._lock:
             if isinstance(error, NasRefused):
                 if error.reason in AGAIN_S:
-                    self._refusal = (error, self._stamp())
+                    self._refusal = (error, self.stamp())
                     self._until = self._ticks() + AGAIN_S[error.reason]
             elif error.retry_after is not None:
                 self._refusal = None

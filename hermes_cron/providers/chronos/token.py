@@ -123,6 +123,7 @@ class CommandToken:
         self._command = command
         self._lock = threading.Lock()
         self._kept: tuple[float, str] | None = None
+        self._last = ""
 
     def configured(self) -> bool:
         """Whether there is a command, and its program exists."""
@@ -145,13 +146,14 @@ class CommandToken:
             return self._ask(seconds)
 
     def stamp(self) -> object:
-        """It is not known without asking."""
-        return None
+        """What it printed last; whether it would print something else is not known without asking."""
+        return self._last
 
     def _ask(self, seconds: float) -> str:
         self._kept = None
         token = _checked(_printed(self._command, seconds), "cron.chronos.access_token_command")
         self._kept = (monotonic(), token)
+        self._last = token
         return token
 
 

@@ -173,6 +173,35 @@ def test_it_arms_everything_once_the_credential_is_replaced(
     assert set(nas.armed) == {"a", "b", "c"}
 
 
+def test_it_arms_what_was_refused_in_its_life_once_the_credential_is_replaced(
+    nas: Nas, store: Store, make: Make, token_file: Path
+) -> None:
+    nas.token = "old"
+    chronos = make(access_token=NO_SECRET, access_token_file=str(token_file))
+    start(chronos, store)
+    nas.misbehave = lambda call: (
+        (403, {"error": "invalid_client"}, {}) if call.token == "old" else
+        (400, {"error": "no"}, {}) if nas.token == "old" else None
+    )  # fmt: skip
+    for name in "ab":
+        add(store, name)
+        assert not chronos.arm(name, 1)
+    nas.token = "good"
+    token_file.write_text("good\n")
+    assert until(lambda: calm(store), 8)
+
+
+def test_it_notices_that_a_command_prints_another_token(nas: Nas, store: Store, make: Make, token_file: Path) -> None:
+    chronos = make(access_token=NO_SECRET, access_token_command=f"cat {token_file}")
+    nas.misbehave = lambda call: (403, {"error": "invalid_client"}, {}) if call.token == "old" else None
+    add(store, "a")
+    add(store, "b")
+    start(chronos, store)
+    token_file.write_text("good\n")
+    chronos._client.renew_token(3)
+    assert until(lambda: calm(store), 8)
+
+
 def test_one_refused_job_holds_up_no_other(nas: Nas, store: Store, make: Make) -> None:
     def refuse(call: Call) -> tuple[int, object, dict[str, str]] | None:
         return (400, {"error": "no"}, {}) if "bad" in str(call.body) else None
