@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import json
+import logging
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import falcon
 
 from hermes_cron.api.status import Health, LoadReport, Readiness
 from hermes_cron.interfaces import Broker, FireVerifier, Store
 from hermes_cron.webhook import FireWebhook
+
+_log = logging.getLogger("hermes_cron.web")
 
 
 def make_webapp(
@@ -20,12 +24,33 @@ def make_webapp(
     app = falcon.App()
     app.req_options.strip_url_path_trailing_slash = False
     app.set_error_serializer(_plain_error)
-    kept = functools.lru_cache(maxsize=1)(store)
+    app.add_error_handler(Exception, _unforeseen)
+    kept = _once(store)
     for resource in (
         FireWebhook(verifier, broker), Health(), Readiness(verifier, broker), LoadReport(broker, kept),
     ):  # fmt: skip
         app.add_route(resource.path, resource)
     return app
+
+
+def _once(make: Callable[[], Store]) -> Callable[[], Store]:
+    lock = threading.Lock()
+    made: list[Store] = []
+
+    def kept() -> Store:
+        with lock:
+            if not made:
+                made.append(make())
+            return made[0]
+
+    return kept
+
+
+def _unforeseen(req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]) -> None:
+    """A bug of ours goes into our log, on one line, and not into the answer."""
+    _log.error("%s %s failed", req.method, req.path, exc_info=error)
+    _plain_error(req, resp, falcon.HTTPInternalServerError())
+    resp.status = falcon.HTTP_500
 
 
 def _plain_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:

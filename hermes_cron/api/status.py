@@ -10,7 +10,6 @@ from typing import Any
 
 import falcon
 
-from hermes_cron.errors import HermesCronError
 from hermes_cron.interfaces import Broker, FireVerifier, Store
 
 WITHIN_S = 60.0
@@ -70,8 +69,8 @@ class LoadReport:
         queued = self._broker.depth()
         try:
             known: dict[str, int | None] = asdict(self._store().load(WITHIN_S))
-        except HermesCronError as error:
-            _log.warning("the load cannot be read: %s", error)
+        except Exception as error:  # noqa: BLE001 - whatever the reason: who asks must not let us sleep.
+            _log.warning("the load cannot be read: %s: %s", type(error).__name__, error)
             known = {"store": None}
         parts: dict[str, int | None] = {"queued": queued, **known}
         return {"load": sum(1 if number is None else number for number in parts.values()), **parts}

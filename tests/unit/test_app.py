@@ -100,9 +100,9 @@ def test_refuses_two_jobs_of_one_id(app: HermesCron) -> None:
     ("schedule", "options", "field"),
     [
         ("61 * * * *", {}, "schedule"), ("every 0s", {}, "schedule"), ("whenever", {}, "schedule"),
-        ("", {}, "schedule"), (None, {}, "schedule"), ("0 0 31 2 *", {}, "schedule"), ("@daily", {"timezone": "Mars/Base"}, "timezone"),
-        ("@daily", {"timezone": ""}, "timezone"), ("every 5m", {"anchor": "moon"}, "anchor"),
-        ("@daily", {"anchor": "completion"}, "anchor"),
+        ("", {}, "schedule"), (None, {}, "schedule"), ("0 0 31 2 *", {}, "schedule"),
+        ("@daily", {"timezone": "Mars/Base"}, "timezone"), ("@daily", {"timezone": ""}, "timezone"),
+        ("every 5m", {"anchor": "moon"}, "anchor"), ("@daily", {"anchor": "completion"}, "anchor"),
     ],
 )  # fmt: skip
 def test_refuses_a_schedule_where_it_is_written(app: HermesCron, schedule: Any, options: Any, field: str) -> None:
