@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hermes_cron.clock import monotonic
-from hermes_cron.errors import HermesCronError
 from hermes_cron.interfaces import Broker, Store
 
 _LOOK_S = 0.25
@@ -50,15 +49,15 @@ class IdleExit:
 
     def idle(self) -> bool:
         """Whether there is nothing to do now, and nothing due within the seconds."""
-        if self._busy() or self._broker.depth() != 0:
-            return False
         try:
+            if self._busy() or self._broker.depth() != 0:
+                return False
             load = self._store.load(self._seconds)
-        except HermesCronError as error:
-            _log.warning("the store cannot be read, so this process stays: %s", error)
+            # Other workers' live runs are their own: they keep them awake, not us.
+            return load.total - load.open_runs == 0 and self._busy() == 0
+        except Exception as error:  # noqa: BLE001 - whatever the reason: what cannot be read counts as busy.
+            _log.warning("what there is to do cannot be read, so this process stays: %s", error)
             return False
-        # Other workers' live runs are their own: they keep them awake, not us.
-        return load.total - load.open_runs == 0 and self._busy() == 0
 
     def asleep(self) -> bool:
         """Shut the door and look once more: True when it stays shut and this process may end."""
