@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -16,13 +16,17 @@ from hermes_cron.errors import BrokerError, JobNotFound, RunNotFound, TaskNotFou
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import CronScheduler, Reconciled, Step, Store
 from hermes_cron.job import Job
-from hermes_cron.ledger import Entry
+from hermes_cron.ledger import Entry, FireState
 from hermes_cron.policy import Policy
 from hermes_cron.record import Moment, Record
 from hermes_cron.rules import change
+from hermes_cron.rules.audit import Audit, audit
 from hermes_cron.run import Run
 from hermes_cron.schedule import Schedule
 from hermes_cron.task import Task
+
+MOST_FIRES = 10_000_000
+"""How many rows of the ledger an audit reads at most."""
 
 _log = logging.getLogger("hermes_cron.client")
 _MOST = 10_000
@@ -76,17 +80,17 @@ class Client:
 
     def add(
         self, id: str, schedule: str, task: str, *, args: Mapping[str, Any] | None = None,  # noqa: A002 - as wire and CLI.
-        timezone: str | None = None, anchor: str = "fire", policy: Mapping[str, Any] | None = None,
+        timezone: str | None = None, anchor: str = "fire", policy: Mapping[str, Any] | None = None, origin: str = "",
     ) -> Changed:  # fmt: skip
-        """Add a job.
+        """Add a job; `origin` is kept with it, to tell a repeated request from another one.
 
         Raises:
             JobExists: There is one with this id.
             ScheduleError, JobInvalid, TaskNotFound, TaskInvalid: It cannot be one; `field` says why.
         """
         declared = Declared(id, task, schedule, timezone, anchor, dict(args or {}), dict(policy or {}))
-        job = self._store.change(id, partial(change.create, job=self._job(declared)))
-        return self._armed(job)
+        job = replace(self._job(declared), origin=origin)
+        return self._armed(self._store.change(id, partial(change.create, job=job)))
 
     def get(self, job_id: str) -> Job:
         """The job with this id.
@@ -118,7 +122,7 @@ class Client:
 
         Raises:
             JobNotFound: There is no such job.
-            JobStateError: It is not at `if_revision` any more.
+            JobChanged: It is not at `if_revision` any more.
             ScheduleError, JobInvalid, TaskNotFound, TaskInvalid: It cannot be so; `field` says why.
         """
 
@@ -154,14 +158,15 @@ class Client:
         """
         return self._armed(self._store.change(job_id, change.resume))
 
-    def remove(self, job_id: str) -> Changed:
+    def remove(self, job_id: str, *, if_revision: int | None = None) -> Changed:
         """Remove the job; a live run of it goes on to its end.
 
         Raises:
             JobNotFound: There is no such job.
+            JobChanged: It is not at `if_revision` any more.
         """
         job = self.get(job_id)
-        self._store.change(job_id, change.remove)
+        self._store.change(job_id, partial(change.remove, if_revision=if_revision))
         return self._armed(job)
 
     def run(self, job_id: str) -> Changed:
@@ -197,9 +202,9 @@ class Client:
         entry = (self._store.read(job_id) or Record(job_id)).entry(key)
         return entry or next((entry for entry in self._store.fires(job_id, limit=_MOST) if entry.key == key), None)
 
-    def fires(self, job_id: str | None = None, limit: int = 100) -> Sequence[Entry]:
-        """The ledger: fires and their outcomes, the newest first."""
-        return self._store.fires(job_id, limit=limit)
+    def fires(self, job_id: str | None = None, limit: int = 100, states: Collection[FireState] = ()) -> Sequence[Entry]:
+        """The ledger: fires and their outcomes, the newest first; of these states only, if any are given."""
+        return self._store.fires(job_id, limit=limit, states=states)
 
     def now(self) -> datetime:
         """The store's clock, which all who use it share."""
@@ -208,6 +213,23 @@ class Client:
     def stopped(self) -> bool:
         """Whether everything is stopped."""
         return self._store.stopped()
+
+    def stop(self) -> bool:
+        """Stop everything at every door: once this returns, nothing starts (I15). Whether no alarm is left wanted."""
+        self._store.set_stopped(True)
+        return not self._scheduler.on_jobs_changed(())
+
+    def start(self) -> bool:
+        """End the stop: what came due meanwhile is skipped, all else armed anew. Whether no alarm is left wanted."""
+        for record in self._store.arms():
+            self._store.change(record.job_id, change.after_stop)
+        self._store.set_stopped(False)
+        return not self._scheduler.reconcile(full=True).wanted
+
+    @property
+    def timezone(self) -> str:
+        """The zone of schedules that name none."""
+        return self._timezone
 
     @property
     def confirms(self) -> bool:
@@ -229,6 +251,29 @@ class Client:
     def reconcile(self) -> Reconciled:
         """Make what is armed outside what the store wants, and cancel there what it does not know."""
         return self._scheduler.reconcile(full=True, cancel_orphans=True)
+
+    def cancel(self, run_id: str, reason: str = "cancelled by hand") -> Run:
+        """Ask the body of a live run to stop; its worker hears of it when it next renews the lease.
+
+        Raises:
+            RunNotFound: There is no such run, or it has ended.
+        """
+        run = self.find_run(run_id)
+        return self._store.change(run.job_id, partial(change.cancel_run, run_id=run_id, reason=reason))
+
+    def retry(self, run_id: str) -> Changed:
+        """Run the job of a run once more, now: a manual run, with the arguments that the job has today.
+
+        Raises:
+            RunNotFound: There is no such run.
+            JobNotFound, JobStateError: Its job is gone, paused or completed, or everything is stopped.
+        """
+        return self.run(self.find_run(run_id).job_id)
+
+    def audit(self, since: datetime, until: datetime) -> Audit:
+        """Recompute what was due from `since` to `until`, and hold the ledger against it (I12)."""
+        undecided = {record.job_id: record.job.next_fire_at for record in self._store.jobs() if record.job}
+        return audit(self._store.chapters(), self._store.fires(limit=MOST_FIRES), undecided, since, until)
 
     def declare(self, jobs: Iterable[Declared]) -> Sequence[str]:
         """Put the jobs that the code declares into the store, where they are new or differ; the ids of those.

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from hermes_cron.chapter import Chapter
 from hermes_cron.fire import Fire
-from hermes_cron.ledger import Entry
+from hermes_cron.ledger import Entry, FireState
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
 
@@ -132,8 +132,8 @@ class Store(Protocol):
     def arms(self) -> Sequence[Record]:
         """All records that have an arm in the store: jobs, removed ones not yet disarmed, and sentinels."""
 
-    def fires(self, job_id: str | None = None, limit: int = 100) -> Sequence[Entry]:
-        """The ledger, newest first."""
+    def fires(self, job_id: str | None = None, limit: int = 100, states: Collection[FireState] = ()) -> Sequence[Entry]:
+        """The ledger, newest first; of these states only, if any are given."""
 
     def runs(self, job_id: str | None = None, run_id: str | None = None, limit: int = 100) -> Sequence[Run]:
         """Runs, open and ended, newest first."""

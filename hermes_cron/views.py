@@ -18,6 +18,7 @@ from hermes_cron.job import Job
 from hermes_cron.ledger import Entry
 from hermes_cron.policy import Policy
 from hermes_cron.record import Record
+from hermes_cron.rules.audit import Audit
 from hermes_cron.run import Run
 from hermes_cron.schedule import Schedule
 
@@ -208,3 +209,12 @@ def _differs(arm: Arm, holds: datetime | None, now: datetime) -> str:
         return "held at another instant"
     # A listed instant that is past confirms nothing: its fire may be the one that got lost.
     return "held at an instant that is past" if holds < now - _IN_DELIVERY else ""
+
+
+def audit_view(found: Audit) -> View:
+    """What an audit came to."""
+    findings = [{"job_id": f.job_id, "fire_at": at(f.fire_at), "problem": f.problem} for f in found.findings]
+    return {
+        "clean": found.clean, "jobs": found.jobs, "due": found.due, "settled": found.settled, "open": found.open,
+        "findings": findings,
+    }  # fmt: skip

@@ -23,6 +23,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "jobs": ("hermes_cron.cli.jobs:jobs", "Add, look at, change and run jobs."),
     "runs": ("hermes_cron.cli.runs:runs", "The ledger: every fire that came due, and its one outcome."),
     "arms": ("hermes_cron.cli.arms:arms", "What is wanted of NAS, and what it holds."),
+    "stop": ("hermes_cron.cli.stop:stop", "Stop everything at every door: no job starts any more."),
+    "start": ("hermes_cron.cli.stop:start", "End a stop."),
     "schedule": ("hermes_cron.cli.schedule:schedule", "Explain a schedule before you use it."),
     "doctor": ("hermes_cron.cli.doctor:doctor", "Look for what is wrong, and say what to do."),
     "config": ("hermes_cron.cli.config:config", "Show the settings in force, or check them."),

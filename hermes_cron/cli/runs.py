@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import click
@@ -14,7 +14,9 @@ from hermes_cron.cli.policies import read_whole
 from hermes_cron.cli.session import Session, pass_session
 from hermes_cron.cli.show import emit_json, emit_pairs, emit_table, instant_words, span_words
 from hermes_cron.client import Client
-from hermes_cron.ledger import Entry
+from hermes_cron.clock import read_instant
+from hermes_cron.errors import JobInvalid
+from hermes_cron.ledger import DEAD_LETTER, Entry, FireState
 
 MOST = 10_000
 _HEADERS = ("JOB", "DUE", "OUTCOME", "TRIES", "STARTED", "LATE", "TOOK", "LAST RUN", "WORKER", "WHY")
@@ -28,13 +30,17 @@ def runs() -> None:
 @runs.command("list")
 @click.argument("job_id", metavar="[JOB]", required=False)
 @click.option("--limit", default="20", metavar="N", show_default=True, help="How many fires, the newest first.")
+@click.option("--state", "states", multiple=True, type=click.Choice([str(state) for state in FireState]),
+              help="Of this state only; repeatable.")  # fmt: skip
+@click.option("--dead", is_flag=True, help="The dead letter: what failed or was interrupted, to look at and `retry`.")
 @click.option("--json", "as_json", is_flag=True, help="Answer as JSON, with all runs of each fire.")
 @pass_session
-def list_(session: Session, job_id: str | None, limit: str, as_json: bool) -> None:
+def list_(session: Session, job_id: str | None, limit: str, states: tuple[str, ...], dead: bool, as_json: bool) -> None:
     """List fires and what became of them, the newest first."""
     most = read_whole("limit", limit, 1, MOST)
     client = session.client()
-    entries = client.fires(job_id, most)
+    wanted = {FireState(state) for state in states} | (DEAD_LETTER if dead else frozenset())
+    entries = client.fires(job_id, most, wanted)
     if not entries and job_id is not None:
         client.get(job_id)
     rows = views.fire_views(entries, client.runs(job_id, _enough(entries)))
@@ -42,7 +48,8 @@ def list_(session: Session, job_id: str | None, limit: str, as_json: bool) -> No
         emit_json(rows)
         return
     zones = _zones(client)
-    empty = "No fire has come due yet." if job_id is None else f"No fire of {job_id} has come due yet."
+    of = "" if job_id is None else f" of {job_id}"
+    empty = f"No fire{of} has come due yet." if not wanted else f"No fire{of} is {' or '.join(sorted(wanted))}."
     emit_table(_HEADERS, [_row(row, entry, zones) for row, entry in zip(rows, entries, strict=True)], empty)
 
 
@@ -71,6 +78,63 @@ def show(session: Session, run_id: str, as_json: bool) -> None:
         "fence": run.fence, "cancelled": run.cancel, "error": run.error,
         "result": json.dumps(view["result"], ensure_ascii=False) if run.result else None,
     })  # fmt: skip
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--reason", default="cancelled by hand", show_default=True, help="Told to the body, and kept.")
+@pass_session
+def cancel(session: Session, run_id: str, reason: str) -> None:
+    """Ask a live run to stop; its body hears of it within ten seconds."""
+    run = session.client().cancel(run_id, reason)
+    click.echo(f"The run {run.id} is asked to stop.")
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+@pass_session
+def retry(session: Session, run_id: str, as_json: bool) -> None:
+    """Run the job of a run once more, now, as a manual run: also how a dead letter is replayed."""
+    changed = session.client().retry(run_id)
+    key = changed.fire.key if changed.fire is not None else ""
+    if as_json:
+        emit_json({"job_id": changed.job.id, "fire": key, "arm": "armed" if changed.armed else "wanted"})
+    else:
+        click.echo(f"{changed.job.id} is run once more, as {key}.")
+    if not changed.armed:
+        click.echo("NAS could not be told; a live worker finds it within 15 seconds.", err=True)
+        raise click.exceptions.Exit(75)
+
+
+@runs.command()
+@click.option("--from", "since", metavar="INSTANT", help="From when on; 24 hours ago if not given.")
+@click.option("--to", "until", metavar="INSTANT", help="Until when; now if not given.")
+@click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+@pass_session
+def audit(session: Session, since: str | None, until: str | None, as_json: bool) -> None:
+    """Recompute what was due, and hold the ledger against it: every due fire has exactly one outcome, or is named."""
+    client = session.client()
+    now = client.now()
+    end = _instant("to", until, now)
+    found = client.audit(_instant("from", since, end - timedelta(hours=24)), end)
+    if as_json:
+        emit_json(views.audit_view(found))
+    else:
+        click.echo(f"{found.due} fires of {found.jobs} jobs were due: {found.settled} settled, {found.open} open.")
+        rows = [(f.job_id, views.at(f.fire_at), f.problem) for f in found.findings]
+        emit_table(("JOB", "FIRE", "PROBLEM"), rows, "Every due fire has exactly one outcome, or is still open.")
+    if not found.clean:
+        raise click.exceptions.Exit(1)
+
+
+def _instant(name: str, text: str | None, default: datetime) -> datetime:
+    if text is None:
+        return default
+    try:
+        return read_instant(text)
+    except ValueError as error:
+        raise JobInvalid(f"--{name}: {error}.", field=name) from error
 
 
 def _enough(entries: Sequence[Entry]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -133,9 +133,11 @@ def _readable(read: Callable[[rows.Kept], T], row: rows.Kept) -> T | None:
         return None
 
 
-def fires(job_id: str | None, limit: int) -> Select[Any]:
-    """The ledger's rows, newest first."""
+def fires(job_id: str | None, limit: int, states: Collection[FireState] = ()) -> Select[Any]:
+    """The ledger's rows, newest first; of these states only, if any are given."""
     found = select(FIRES) if job_id is None else select(FIRES).where(FIRES.c.job_id == rows.clean(job_id))
+    if states:
+        found = found.where(FIRES.c.state.in_([state.value for state in states]))
     return found.order_by(FIRES.c.fire_at.desc(), FIRES.c.key.desc()).limit(max(0, limit))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from hermes_cron.chapter import Chapter
 from hermes_cron.clock import from_micros
 from hermes_cron.interfaces import Load, R, Step
-from hermes_cron.ledger import Entry
+from hermes_cron.ledger import Entry, FireState
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
 from hermes_cron.store import asking, keeping, rows
@@ -89,9 +89,9 @@ class SqlStore:
         """All records that have an arm in the store: jobs, removed ones not yet disarmed, and sentinels."""
         return self._database.read(asking.arms)
 
-    def fires(self, job_id: str | None = None, limit: int = 100) -> Sequence[Entry]:
-        """The ledger, newest first."""
-        question = asking.fires(job_id, limit)
+    def fires(self, job_id: str | None = None, limit: int = 100, states: Collection[FireState] = ()) -> Sequence[Entry]:
+        """The ledger, newest first; of these states only, if any are given."""
+        question = asking.fires(job_id, limit, states)
         return self._database.read(
             lambda connection: [rows.entry_from(row) for row in connection.execute(question).mappings()]
         )

@@ -91,7 +91,7 @@ def test_it_refuses_an_edit_of_something_that_was_changed_meanwhile(cli: Cli) ->
     cli.good("jobs", "edit", "ping", "--repeat", "9")
     answer = cli("jobs", "edit", "ping", "--repeat", "8", "--if-revision", "1")
     assert answer.code == 1
-    assert "it is at revision 2. [job_state]" in answer.err
+    assert "it is at revision 2. [job_changed]" in answer.err
 
 
 def test_it_pauses_and_resumes(cli: Cli) -> None:
