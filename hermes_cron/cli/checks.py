@@ -211,7 +211,8 @@ def _arms(config: Config, store: Store) -> Findings:
         yield Finding(
             FAIL, "arms", words, "Look at cron.chronos.access_token and callback_url; the worker stays awake."
         )
-    wanted = [record.job_id for record in records if record.arm.wanted]
+    # The agent's own sentinels (`_wake.N`) come last: people know their jobs.
+    wanted = sorted((r.job_id for r in records if r.arm.wanted), key=lambda job_id: (job_id.startswith("_"), job_id))
     if wanted and not refused:
         yield Finding(WARN, "arms", f"{len(wanted)} are wanted, not confirmed: {_some(wanted)}", _RECONCILE)
     elif not wanted:
