@@ -74,7 +74,7 @@ REFUSED = [
       for name in ("nope", "", "\udcff", "a\nb\x1b[31m", "x" * 300)],
     *[(["runs", "show", name], 1, "run_not_found") for name in ("nope", "", "\udcff\x00", "x" * 5000)],
     (["jobs", "edit", "nope", "--repeat", "1"], 1, "job_not_found"),
-    (edit("--repeat", "5", "--if-revision", "7"), 1, "job_state"),
+    (edit("--repeat", "5", "--if-revision", "7"), 1, "job_changed"),
     *[(edit("--repeat", "5", "--if-revision", text), 2, "job_invalid") for text in ("0", "-1", "x", HUGE)],
     *[([*words, "--count", text], 2, "job_invalid")
       for words in (["jobs", "next", "ping"], ["schedule", "explain", "every 5m"])
