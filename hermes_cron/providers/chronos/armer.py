@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
-from typing import Protocol
 
 from hermes_cron.arm import LEASE, Order
 from hermes_cron.clock import boot_seconds, monotonic
@@ -21,7 +20,6 @@ from hermes_cron.providers.chronos import steps
 from hermes_cron.providers.chronos.backoff import Backoff
 from hermes_cron.providers.chronos.calls import Outcomes, carry_out
 from hermes_cron.providers.chronos.client import NasClient
-from hermes_cron.record import Moment, Record
 
 _log = logging.getLogger("hermes_cron.chronos")
 
@@ -32,15 +30,6 @@ _BAD_ROWS = 2
 _FREEZE_S = LEASE.total_seconds() - CALL_DEADLINE_S
 
 Make = Callable[[Sequence[Order], float], Outcomes]
-
-
-class Take(Protocol):
-    """A step that takes the right to call NAS about an id."""
-
-    def __call__(
-        self, record: Record, moment: Moment, *, token: str, horizon: timedelta | None
-    ) -> tuple[Record, steps.Taken]:
-        """The record, and what became of it."""
 
 
 @dataclass
@@ -57,12 +46,12 @@ class Settled:
 
 
 @dataclass
-class _Run:
+class _Settling:
     """One settling: the ids that still wait for a call, until when, and how."""
 
     waiting: deque[str]
     until: float
-    take: Callable[..., tuple[Record, steps.Taken]]
+    horizon: timedelta | None
     make: Make
     found: Settled = field(default_factory=Settled)
     bad: int = 0
@@ -85,30 +74,28 @@ class Armer:
 
         Ids that change meanwhile are gone over again; for those that another caller is busy with it waits, in its time.
         """
-        run = self._round_for(job_ids, until, steps.take, None)
-        while run.waiting and monotonic() < until and run.found.away is None:
-            busy = self._round(run)
-            if busy and not run.waiting:
+        work = self._settling(job_ids, until, None)
+        while work.waiting and monotonic() < until and work.found.away is None:
+            busy = self._round(work)
+            if busy and not work.waiting:
                 time.sleep(max(0.0, min(_PAUSE_S, until - monotonic())))
-            run.waiting.extend(busy)
-        return run.result(())
+            work.waiting.extend(busy)
+        return work.result(())
 
-    def settle_free(
-        self, job_ids: Collection[str], until: float, *, take: Take = steps.take, make: Make | None = None
-    ) -> Settled:
+    def settle_free(self, job_ids: Collection[str], until: float, *, make: Make | None = None) -> Settled:
         """The same, but those that another caller is busy with are left to it, and count as wanted.
 
         `make` carries out orders, which nobody else may carry out until it returns; by default by calling NAS.
         """
-        run, busy = self._round_for(job_ids, until, take, make), []
-        while run.waiting and monotonic() < until and run.found.away is None:
-            busy += self._round(run)
-        return run.result(busy)
+        work, busy = self._settling(job_ids, until, make), []
+        while work.waiting and monotonic() < until and work.found.away is None:
+            busy += self._round(work)
+        return work.result(busy)
 
-    def _round_for(self, job_ids: Collection[str], until: float, take: Take, make: Make | None) -> _Run:
+    def _settling(self, job_ids: Collection[str], until: float, make: Make | None) -> _Settling:
         waiting = deque(dict.fromkeys(job_ids))
         horizon = self._horizon(until) if waiting else None
-        return _Run(waiting, until, partial(take, horizon=horizon), make or partial(carry_out, self._client))
+        return _Settling(waiting, until, horizon, make or partial(carry_out, self._client))
 
     def _horizon(self, until: float) -> timedelta | None:
         # A NAS that is away tells nothing: what time there is, is for the call itself.
@@ -118,38 +105,38 @@ class Armer:
             self._client.capabilities(min(CALL_DEADLINE_S, left) / 2)
         return self._client.known.horizon
 
-    def _round(self, run: _Run) -> list[str]:
+    def _round(self, work: _Settling) -> list[str]:
         """Lease, call and conclude for as many as one call may carry; the ids that others are busy with."""
         began = boot_seconds()
-        orders, busy = self._lease(run)
+        orders, busy = self._lease(work)
         outcomes: Outcomes = {}
         if orders and boot_seconds() - began > _FREEZE_S:
             # We were frozen meanwhile, and by now another may be calling: nothing is sent.
             outcomes = {order.job_id: NasError("This process was frozen.") for order in orders}
         elif orders:
-            outcomes = run.make(orders, min(run.until, monotonic() + _CALLING_S))
-            self._judge(outcomes, run.found)
-        run.waiting.extend(self._conclude(orders, outcomes, run.found))
+            outcomes = work.make(orders, min(work.until, monotonic() + _CALLING_S))
+            self._judge(outcomes, work.found)
+        work.waiting.extend(self._conclude(orders, outcomes, work.found))
         return busy
 
-    def _lease(self, run: _Run) -> tuple[list[Order], list[str]]:
+    def _lease(self, work: _Settling) -> tuple[list[Order], list[str]]:
         """Take the right to call for as many of those that wait as one call may carry; and those that are busy."""
         token = uuid.uuid4().hex
-        until = min(run.until, monotonic() + _LEASING_S)
+        until = min(work.until, monotonic() + _LEASING_S)
         orders: list[Order] = []
         busy: list[str] = []
-        while run.waiting and len(orders) < BATCH_LIMIT and monotonic() < until:
-            job_id = run.waiting.popleft()
+        while work.waiting and len(orders) < BATCH_LIMIT and monotonic() < until:
+            job_id = work.waiting.popleft()
             try:
-                taken = self._store.change(job_id, partial(run.take, token=token))
+                taken = self._store.change(job_id, partial(steps.take, token=token, horizon=work.horizon))
             except StoreError as error:
                 _log.warning("the alarm of %s cannot be looked up: %s", job_id, error)
-                run.found.wanted.append(job_id)
-                run.bad += 1
+                work.found.wanted.append(job_id)
+                work.bad += 1
                 # One row may be damaged; a store that is away would hold us up at every further one.
-                if run.bad > _BAD_ROWS:
-                    run.found.wanted += run.waiting
-                    run.waiting.clear()
+                if work.bad > _BAD_ROWS:
+                    work.found.wanted += work.waiting
+                    work.waiting.clear()
                 continue
             if taken.order is not None:
                 orders.append(taken.order)

@@ -100,7 +100,8 @@ class Reconciler:
 
     def _orphans(self, orphans: Sequence[str], ours: bool) -> None:
         if orphans and ours:
-            self._settle(self._armer.settle_free(orphans, self._until, take=steps.take_orphan))
+            # One that has become a job since then is settled as that job wants it.
+            self._settle(self._armer.settle_free(orphans, self._until))
         elif orphans:
             _log.warning(
                 "NAS holds %d alarms of jobs that this store does not know (%s). The store never confirmed an alarm,"

@@ -36,11 +36,6 @@ def take(record: Record, moment: Moment, *, token: str, horizon: timedelta | Non
     return record, Taken(wanted=True, busy_s=max(0.0, busy.total_seconds()))
 
 
-def take_orphan(record: Record, moment: Moment, *, token: str, horizon: timedelta | None) -> tuple[Record, Taken]:
-    """Take the right to cancel what NAS holds of an id that the store does not know; none if it knows it by now."""
-    return take(record, moment, token=token, horizon=horizon) if record.blank else (record, Taken())
-
-
 def succeeded(record: Record, moment: Moment, *, order: Order) -> tuple[Record, bool]:
     """NAS did as ordered; the answer tells whether something is still wanted.
 

@@ -136,6 +136,7 @@ def test_it_says_who_it_is_and_what_it_takes(nas: Nas) -> None:
         (answered(403, b"<html>"), NasError, False, None),
         (answered(404), NasLacks, False, None),
         (answered(429, retry_after="7"), NasError, False, 7.0),
+        (answered(429, b'{"error":"over_quota"}', retry_after="7"), NasRefused, False, 60.0),
         (answered(500, retry_after="7"), NasError, False, None),
         (answered(502), NasError, True, None),
         (answered(503, retry_after="junk"), NasError, False, None),
@@ -165,6 +166,8 @@ def test_a_date_to_retry_after_is_understood() -> None:
         ({"error": "no"}, NasRefused),
         ({"status": 400, "error": "no"}, NasRefused),
         ({"status": 503}, NasError),
+        ({"status": 429, "error": "over_quota"}, NasRefused),
+        ({"status": 429, "error": "slow_down"}, NasError),
     ],
 )
 def test_a_batch_tells_of_each_of_its_items(item: dict[str, object], kind: type | None) -> None:
