@@ -40,15 +40,18 @@ def set_up_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    if level != "debug":
-        for name in _QUIET:
-            logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
 
 
 def one_line(text: str) -> str:
-    """The text on one line, with control, format and bidirectional characters written out, and cut at 4000."""
-    kept = "".join(_shown(char) for char in text[:_MOST])
-    return kept if len(text) <= _MOST else f"{kept}... ({len(text)} characters)"
+    """The text on one line, with control, format and bidirectional characters written out.
+
+    Of more than 4000 characters the middle is left out: a traceback says at its end what happened.
+    """
+    if len(text) > _MOST:
+        text = f"{text[: _MOST // 2]} ... ({len(text)} characters) ... {text[-_MOST // 2 :]}"
+    return "".join(_shown(char) for char in text)
 
 
 def _shown(char: str) -> str:
@@ -82,7 +85,11 @@ class Json(logging.Formatter):
 
 
 def _message(record: logging.LogRecord) -> str:
-    text = record.getMessage()
+    try:
+        text = record.getMessage()
+    except Exception as error:  # noqa: BLE001 - a plugin's mistake in its log call is one line, too.
+        words = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        text = f"{words} (which cannot be filled in: {type(error).__name__})"
     if record.exc_info:
         text += "\n" + logging.Formatter().formatException(record.exc_info)
     return one_line(text)
