@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from hermes_cron.app import Declared
-from hermes_cron.errors import BrokerError, JobNotFound, RunNotFound, TaskNotFound
+from hermes_cron.errors import BrokerError, JobChanged, JobExists, JobNotFound, RunNotFound, TaskNotFound
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import CronScheduler, Reconciled, Step, Store
 from hermes_cron.job import Job
@@ -57,7 +58,8 @@ def _moved(old: Schedule, text: str | None, timezone: str | None, anchor: str | 
     if text is None:
         # An instant stays the instant it is; everything else is read anew in its zone.
         text = old.text if old.kind == "once" else old.source or old.text
-    return Schedule.parse(text, timezone=timezone or old.timezone, now=now, anchor=anchor or old.anchor)
+    zone = old.timezone if timezone is None else timezone
+    return Schedule.parse(text, timezone=zone, now=now, anchor=old.anchor if anchor is None else anchor)
 
 
 class Client:
@@ -88,7 +90,7 @@ class Client:
             JobExists: There is one with this id.
             ScheduleError, JobInvalid, TaskNotFound, TaskInvalid: It cannot be one; `field` says why.
         """
-        declared = Declared(id, task, schedule, timezone, anchor, dict(args or {}), dict(policy or {}))
+        declared = Declared(id, task, schedule, timezone, anchor, {} if args is None else args, policy or {})
         job = replace(self._job(declared), origin=origin)
         return self._armed(self._store.change(id, partial(change.create, job=job)))
 
@@ -130,7 +132,7 @@ class Client:
             old = change.known_job(record)
             wanted = {**old.policy.to_dict(), **(policy or {})}
             new = replace(
-                old, task=old.task if task is None else task, args=dict(old.args if args is None else args),
+                old, task=old.task if task is None else task, args=old.args if args is None else args,
                 schedule=_moved(old.schedule, schedule, timezone, anchor, moment.now),
                 policy=Policy.from_dict({name: value for name, value in wanted.items() if value is not None}),
             )  # fmt: skip
@@ -284,31 +286,41 @@ class Client:
 
     def _declare(self, declared: Declared) -> bool:
         try:
+            return self._differed(declared)
+        except (JobExists, JobChanged):
+            # Another process, as a rule one with the same code that starts now too, was quicker.
+            return self._differed(declared)
+
+    def _differed(self, declared: Declared) -> bool:
+        try:
             old = self.get(declared.id)
         except JobNotFound:
             self._store.change(declared.id, partial(change.create, job=self._job(declared)))
             return True
-        zone = declared.timezone or self._timezone
         same = (old.schedule.source, old.schedule.timezone, old.schedule.anchor) == (
-            " ".join(declared.schedule.split()), zone, declared.anchor,
+            " ".join(declared.schedule.split()), self._zone(declared), declared.anchor,
         )  # fmt: skip
         policy = Policy.from_dict(declared.policy)
-        if same and (old.task, dict(old.args), old.policy) == (declared.task, dict(declared.args), policy):
+        # As they are once they were kept: a tuple is a list there.
+        args = json.loads(json.dumps(dict(declared.args)))
+        if same and (old.task, dict(old.args), old.policy) == (declared.task, args, policy):
             return False
         # What says the same is kept: read anew, `in 30m` would move, and an instant that has passed be refused.
         new = self._job(declared, old.schedule if same else None)
-        self._store.change(declared.id, partial(change.edit, job=new))
+        self._store.change(declared.id, partial(change.edit, job=new, if_revision=old.revision))
         return True
 
     def _job(self, declared: Declared, schedule: Schedule | None = None) -> Job:
         schedule = schedule or Schedule.parse(
-            declared.schedule, timezone=declared.timezone or self._timezone, now=self._store.now(),
-            anchor=declared.anchor,
-        )  # fmt: skip
+            declared.schedule, timezone=self._zone(declared), now=self._store.now(), anchor=declared.anchor
+        )
         policy = Policy.from_dict(declared.policy)
-        job = Job(declared.id, declared.task, schedule, dict(declared.args), policy)
+        job = Job(declared.id, declared.task, schedule, declared.args, policy)
         self._check(job)
         return job
+
+    def _zone(self, declared: Declared) -> str:
+        return self._timezone if declared.timezone is None else declared.timezone
 
     def _check(self, job: Job) -> None:
         task = self._tasks.get(job.task)

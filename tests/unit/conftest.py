@@ -9,6 +9,7 @@ import pytest
 
 from hermes_cron.interfaces import Store
 from hermes_cron.store import open_store
+from tests.unit.counter import Counter
 from tests.unit.parts import FakeClock
 from tests.unit.shop import Shop
 
@@ -34,3 +35,9 @@ def shop(store: Store, clock: FakeClock) -> Iterator[Shop]:
     yield new
     for worker in new.open:
         worker.stop()
+
+
+@pytest.fixture
+def counter(store: Store, clock: FakeClock) -> Counter:
+    """A client, and what it asked for."""
+    return Counter(store, clock)

@@ -96,7 +96,8 @@ def test_an_unknown_level_or_format_is_one_sentence(level: str, form: str, field
 
 NASTY = [
     "a\nINFO forged", "a\r\nforged", "a\x0bb\x0cc", "a\x1b[2Jb", "a\x00b", "a\x85b", "a\u2028b\u2029c",
-    "a\u202egnp.exe", "a\u2066b\u2069", "a\u200bb\u200d\ufeff", "a\ud800b", "a\U000e0001b", "a\x7fb\x9b", "\t", "a\u00a0b\u3000",
+    "a\u202egnp.exe", "a\u2066b\u2069", "a\u200bb\u200d\ufeff", "a\ud800b", "a\U000e0001b",
+    "a\x7fb\x9b", "\t", "a\u00a0b\u3000",
 ]  # fmt: skip
 
 
