@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Mapping
@@ -45,6 +46,9 @@ class Lazy(click.Group):
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command = getattr(importlib.import_module(module), attribute)
+        # What is loaded stays: it need not be looked through again, at the end least of all.
+        gc.freeze()
+        gc.enable()
         assert isinstance(command, click.Command)  # noqa: S101 - a slip in the table above is ours.
         return command
 
@@ -81,7 +85,9 @@ def cli(
 
 def main() -> None:
     """Run the command line: errors become one sentence on stderr and an exit code of `surface`."""
-    sys.exit(_run())
+    code = _run()
+    gc.freeze()
+    sys.exit(code)
 
 
 def _run() -> int:

@@ -15,6 +15,7 @@ from hermes_cron.clock import monotonic
 from hermes_cron.errors import ConfigError, StoreError
 from hermes_cron.store.database import Database, Fault
 from hermes_cron.store.sql import SqlStore
+from hermes_cron.store.tables import METADATA
 
 try:
     import psycopg
@@ -24,6 +25,11 @@ except ImportError as missing:
         hint="Install hermes-cron with its extra: pip install 'hermes-cron[postgres]'.",
         field="store.url",
     ) from missing
+
+for _table in METADATA.tables.values():
+    for _index in _table.indexes:
+        if "where" in _index.info:
+            _index.dialect_options["postgresql"]["where"] = _index.info["where"]
 
 _GRACE_S = 0.5
 """How much longer than the server we wait: it ends a statement at the deadline, and has to tell us so."""

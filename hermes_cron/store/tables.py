@@ -45,8 +45,9 @@ def is_true(column: ColumnElement[int]) -> ColumnElement[bool]:
 
 
 def _partial(name: str, over: ColumnElement[int], *columns: ColumnElement[int] | ColumnElement[str]) -> Index:
+    # PostgreSQL is told of it in `postgres`: to name its option here would load its dialect for SQLite, too.
     where = is_true(over)
-    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
+    return Index(name, *columns, sqlite_where=where, info={"where": where})
 
 
 JOBS = Table(
@@ -54,7 +55,7 @@ JOBS = Table(
     Column("id", Text, primary_key=True),
     _text("state"), *_maybe("next_fire_at", "last_fire_at", "created_at"),
     _number("counted"), _number("failures_in_row"), _number("fence"), _number("revision"), _number("scheduled_in"),
-    _text("reason"), _text("definition"),
+    _text("reason"), _text("origin"), _text("definition"),
 )  # fmt: skip
 Index("jobs_by_next_fire", JOBS.c.next_fire_at)
 
