@@ -7,6 +7,7 @@ HermesCronError             something a person or a caller can act on
 ├── JobNotFound             (also LookupError) no job has this id
 ├── JobExists               a job has this id already
 ├── JobStateError           the job's state does not allow this
+│   └── JobChanged          the job is not at the expected revision any more
 ├── TaskNotFound            (also LookupError) no task has this name
 ├── TaskInvalid             (also ValueError) a task cannot be declared or called like this
 ├── TaskFailed              a task of the box did not do what it was to do
@@ -85,6 +86,12 @@ class JobStateError(HermesCronError):
     """The job's state does not allow this."""
 
     code = "job_state"
+
+
+class JobChanged(JobStateError):
+    """The job is not at the expected revision any more: somebody changed it meanwhile."""
+
+    code = "job_changed"
 
 
 class TaskNotFound(HermesCronError, LookupError):

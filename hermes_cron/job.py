@@ -53,6 +53,8 @@ class Job:
     scheduled_in: int = 1
     reason: str = ""
     """Why it is paused."""
+    origin: str = ""
+    """Which request made it, as a fingerprint: the same request, made again, is told so and makes nothing."""
 
     def __post_init__(self) -> None:
         """Check what a person chose.

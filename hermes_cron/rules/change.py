@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
-from hermes_cron.errors import JobExists, JobNotFound, JobStateError, RunNotFound, ScheduleError
+from hermes_cron.errors import JobChanged, JobExists, JobNotFound, JobStateError, RunNotFound, ScheduleError
 from hermes_cron.job import Job, JobState
 from hermes_cron.ledger import Entry, FireState, manual_key
 from hermes_cron.record import Moment, Record
@@ -38,12 +38,11 @@ def edit(record: Record, moment: Moment, *, job: Job, if_revision: int | None = 
 
     Raises:
         JobNotFound: There is no such job.
-        JobStateError: `if_revision` is not the revision that is kept.
+        JobChanged: `if_revision` is not the revision that is kept.
         ScheduleError: It would never fire.
     """
     old = known_job(record)
-    if if_revision is not None and if_revision != old.revision:
-        raise JobStateError(f"Job {old.id!r} was changed meanwhile: it is at revision {old.revision}.")
+    _check_revision(old, if_revision)
     revision = old.revision + 1
     new = replace(old, task=job.task, args=job.args, schedule=job.schedule, policy=job.policy, revision=revision)
     if not _moved(old, new):
@@ -93,13 +92,14 @@ def resume(record: Record, moment: Moment) -> tuple[Record, Job]:
     return _answer(settled(replace(record, job=resumed), moment))
 
 
-def remove(record: Record, moment: Moment) -> tuple[Record, None]:
+def remove(record: Record, moment: Moment, *, if_revision: int | None = None) -> tuple[Record, None]:
     """Hide the job for good; what is due or waiting is cancelled, and its row goes once nothing of it is left.
 
     Raises:
         JobNotFound: There is no such job.
+        JobChanged: `if_revision` is not the revision that is kept.
     """
-    known_job(record)
+    _check_revision(known_job(record), if_revision)
     record = let_go(record, moment, scheduled=FireState.CANCELLED, manual=FireState.CANCELLED, reason="removed")
     record = _barred(record, record.open_runs, "removed")
     record = replace(record, job=known_job(record).with_state(JobState.REMOVED))
@@ -160,6 +160,11 @@ def known_job(record: Record) -> Job:
         hint = "`hermes-cron jobs list` shows what there is."
         raise JobNotFound(f"There is no job {record.job_id!r}.", hint=hint, field="id")
     return record.job
+
+
+def _check_revision(job: Job, if_revision: int | None) -> None:
+    if if_revision is not None and if_revision != job.revision:
+        raise JobChanged(f"Job {job.id!r} was changed meanwhile: it is at revision {job.revision}.")
 
 
 def _with_next(job: Job, moment: Moment) -> Job:
