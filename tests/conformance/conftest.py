@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+import redis
 
 from hermes_cron.interfaces import Store
 from hermes_cron.store import open_store
@@ -31,6 +32,7 @@ class Place:
     """Where a store is kept: open it as often as a test needs."""
 
     url: str
+    preamble: str = ""
     opened: list[Store] = field(default_factory=list)
 
     def open(self, **options: Any) -> Store:
@@ -40,12 +42,18 @@ class Place:
 
     def start(self, script: str, *arguments: object) -> subprocess.Popen[str]:
         """A process of its own that runs `script` with this URL and these arguments."""
-        command = [sys.executable, "-c", script, self.url, *map(str, arguments)]
+        command = [sys.executable, "-c", self.preamble + script, self.url, *map(str, arguments)]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgresql", marks=pytest.mark.postgres),
+        pytest.param("redis", marks=pytest.mark.redis),
+    ]
+)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A new, empty place."""
     if request.param == "sqlite":
@@ -54,13 +62,29 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         for store in new.opened:
             store.close()
         return
-    yield from _schema()
+    if request.param == "redis":
+        yield from _prefix(request.getfixturevalue("redis_url"))
+    else:
+        yield from _schema()
 
 
 @pytest.fixture
 def store(place: Place) -> Store:
     """A new, empty store."""
     return place.open()
+
+
+def _prefix(server: str) -> Iterator[Place]:
+    """Keys of its own on the Redis server."""
+    prefix = f"hct-{uuid.uuid4().hex}:"
+    # A test's server may be one that keeps nothing on disk, and processes say so on stderr.
+    new = Place(f"{server}?prefix={prefix}", "import logging; logging.disable(logging.WARNING)\n")
+    yield new
+    for store in new.opened:
+        store.close()
+    with redis.Redis.from_url(server) as client:
+        for key in client.scan_iter(f"{prefix}*", count=1000):
+            client.delete(key)
 
 
 def _schema() -> Iterator[Place]:

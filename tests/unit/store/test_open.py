@@ -27,7 +27,7 @@ def python(script: str) -> str:
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("url", ["redis://localhost", "mysql://u:secret@h/d", "", "file.db"])
+@pytest.mark.parametrize("url", ["memcached://localhost", "mysql://u:secret@h/d", "", "file.db"])
 def test_an_unknown_scheme_is_refused_with_the_known_ones(url: str) -> None:
     with pytest.raises(ConfigError, match="supported are sqlite://, postgresql://") as caught:
         open_store(url)

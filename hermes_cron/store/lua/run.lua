@@ -1,0 +1,2 @@
+-- One run. ARGV: its id.
+return {'ok', redis.call('HGET', key('runs'), ARGV[3])}

@@ -1,0 +1,255 @@
+"""Redis: for small agents that have one anyway. What it acknowledged it may still lose, at a failover for instance.
+
+A change reads its job and holds it for a moment (one script), lets the step decide, and writes (one script). The
+holding is a courtesy, which spares others a vain try: it ends by itself after `HOLD_S`. What decides is the write:
+it does nothing if the job or the flag of a global stop changed since the reading, or if it comes after the caller's
+deadline. Each write leaves a receipt, by which a change is found again whose answer was lost.
+
+Everything kept is in the server's memory. What grows is the ledger: about 1 kB for a fire with one run, which stays.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any, TypeVar
+
+import redis
+
+from hermes_cron.arm import Arm
+from hermes_cron.chapter import Chapter
+from hermes_cron.clock import EPOCH, from_micros, monotonic
+from hermes_cron.errors import StoreError
+from hermes_cron.failpoints import failpoint
+from hermes_cron.interfaces import Load, R, Step
+from hermes_cron.ledger import DEAD_LETTER, Entry, FireState
+from hermes_cron.record import Moment, Record
+from hermes_cron.run import Run
+from hermes_cron.store import redis_rows, rows
+from hermes_cron.store.redis_faults import Fault, fault_of
+from hermes_cron.store.redis_server import Held, Server
+from hermes_cron.store.redis_url import read_place
+
+T = TypeVar("T")
+_log = logging.getLogger("hermes_cron.store")
+
+HOLD_S = 1.0
+"""How long a change may keep others off its job: shorter than a deadline, for its process may have been killed."""
+
+_GATE_S = 0.25
+_RECEIPT_MS = 60_000
+_PAGE = 500
+_MICROS = 1_000_000
+
+
+def open_redis(url: str, *, deadline: float) -> RedisStore:
+    """The store on a Redis server.
+
+    Raises:
+        ConfigError: The URL cannot be read.
+    """
+    return RedisStore(Server(read_place(url), deadline))
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """A job that is held for a change: what is kept of it, and what must still be so when the change is written."""
+
+    job_id: str
+    kept: redis_rows.Kept
+    moment: Moment
+    epoch: str
+    until: str
+    latest: int
+
+
+class RedisStore:
+    """Implements `hermes_cron.interfaces.Store`; its methods raise StoreBusy and StoreError as told there."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def change(self, job_id: str, step: Step[R]) -> R:
+        """Apply one step to one job, atomically and durably. A step may be tried again: it must be pure."""
+        known = rows.clean(job_id)
+
+        def attempt(until: float) -> R:
+            hold = self._hold(known, until)
+            try:
+                record, answer = step(hold.kept.record, hold.moment)
+            except BaseException:
+                self._free(hold)
+                raise
+            if record is hold.kept.record:
+                self._free(hold)
+            elif not self._written(hold, record, until):
+                raise Held
+            return answer
+
+        return self._server.within(attempt)
+
+    def overdue(self, limit: int) -> Sequence[str]:
+        """Ids of jobs that need a claim now: a wake has come, or an open run's lease is dead. Oldest first."""
+        _, woken, dead = self._server.ask("overdue", max(0, limit))
+        since: dict[str, float] = {}
+        for job_id, at in [*_pairs(woken), *((redis_rows.job_of(member), at) for member, at in _pairs(dead))]:
+            since[job_id] = min(at, since.get(job_id, at))
+        return sorted(since, key=lambda job_id: (since[job_id], job_id))[: max(0, limit)]
+
+    def wanted(self, limit: int) -> Sequence[str]:
+        """Ids (sentinels too) whose arm is wanted, the earliest wake first. While stopped: none but disarms."""
+        return list(self._server.ask("wanted", max(0, limit))[1])
+
+    def next_wake(self) -> datetime | None:
+        """The earliest wake of any job, sentinels not counted; None when there is none or everything is stopped."""
+        found = _pairs(self._server.ask("next_wake")[1])
+        return from_micros(int(found[0][1])) if found else None
+
+    def load(self, within: float) -> Load:
+        """What is running, waiting, wanted, and due within so many seconds."""
+        return Load(*self._server.ask("load", round(within * _MICROS))[1:])
+
+    def set_stopped(self, stopped: bool) -> None:
+        """Stop everything at every door, or end that. Once this returns, no `begin` is granted (I15)."""
+        self._server.ask("stop", int(stopped), round(HOLD_S * _MICROS), round(_GATE_S * _MICROS))
+
+    def now(self) -> datetime:
+        """The store's own clock, which all of a store's users share."""
+        return from_micros(int(self._server.ask("moment")[1]))
+
+    def stopped(self) -> bool:
+        """Whether everything is stopped."""
+        return bool(self._server.ask("moment")[2])
+
+    def read(self, job_id: str) -> Record | None:
+        """What is kept of one job: its definition, its arm, its open runs and unsettled fires; None if unknown."""
+        known = rows.clean(job_id)
+        kept = redis_rows.kept_from(known, self._server.ask("read", known)[1])
+        return None if kept.unknown else kept.record
+
+    def jobs(self) -> Sequence[Record]:
+        """All jobs, without sentinels and removed ones, by id. Read in pages: not all at one moment."""
+        return [record for record in self._records("jobs") if record.job is not None]
+
+    def arms(self) -> Sequence[Record]:
+        """All records that have an arm in the store: jobs, removed ones not yet disarmed, and sentinels."""
+        return self._records("arms")
+
+    def fires(self, job_id: str | None = None, limit: int = 100, states: Collection[FireState] = ()) -> Sequence[Entry]:
+        """The ledger, newest first; of these states only, if any are given."""
+        index = "fires-at" if job_id is None else f"fires-at:{rows.clean(job_id)}"
+        if states and DEAD_LETTER.issuperset(states):
+            index = "dead"
+        entries = (redis_rows.entry_from(text, name) for name, text in self._newest("fires", index, limit))
+        found = (entry for entry in entries if job_id in (None, entry.job_id) and (not states or entry.state in states))
+        return list(islice(found, max(0, limit)))
+
+    def runs(self, job_id: str | None = None, run_id: str | None = None, limit: int = 100) -> Sequence[Run]:
+        """Runs, open and ended, newest first."""
+        if run_id is None:
+            index = "runs-at" if job_id is None else f"runs-at:{rows.clean(job_id)}"
+            newest = islice(self._newest("runs", index, limit), max(0, limit))
+            found = [redis_rows.run_from(text, name) for name, text in newest]
+            return sorted(found, key=lambda run: (run.claimed_at or EPOCH, run.fence), reverse=True)
+        text = self._server.ask("run", rows.clean(run_id))[1]
+        run = None if text is None else redis_rows.run_from(text, run_id)
+        return [run] if run is not None and limit > 0 and job_id in (None, run.job_id) else []
+
+    def chapters(self, job_id: str | None = None) -> Sequence[Chapter]:
+        """What was due when, by job, oldest first; removed jobs' too."""
+        if job_id is None:
+            told = self._pages("chapters", "chapters")
+        else:
+            told = iter([(job_id, self._server.ask("chapters_of", rows.clean(job_id))[1])])
+        return [redis_rows.chapter_from(text, name) for name, texts in told for text in texts]
+
+    def close(self) -> None:
+        """Give back every connection. Closing twice is closing once."""
+        self._server.close()
+
+    def _hold(self, job_id: str, until: float) -> _Hold:
+        _, now, stopped, epoch, held_until, kept = self._server.run("hold", job_id, round(HOLD_S * _MICROS))
+        # A write that comes when its caller has given up would be taken for one that did not happen.
+        latest = int(now) + round((until - monotonic()) * _MICROS)
+        moment = Moment(from_micros(int(now)), bool(stopped))
+        try:
+            found = redis_rows.kept_from(job_id, kept)
+        except StoreError:
+            self._server.run("free", job_id, held_until)
+            raise
+        return _Hold(job_id, found, moment, epoch, held_until, latest)
+
+    def _free(self, hold: _Hold) -> None:
+        try:
+            self._server.run("free", hold.job_id, hold.until)
+        except (redis.RedisError, StoreError) as error:
+            _log.debug("job %s stays held for a moment: %s", hold.job_id, error)
+
+    def _written(self, hold: _Hold, record: Record, until: float) -> bool:
+        """Whether the record was written; if not, it never will be."""
+        receipt = secrets.token_hex(16)
+        written, commands = redis_rows.changes(hold.kept, record, hold.moment, receipt)
+        failpoint("store.before_commit")
+        try:
+            answer = self._server.run(
+                "write", hold.job_id, hold.until, hold.kept.version, hold.epoch, hold.latest, receipt, _RECEIPT_MS,
+                json.dumps(written), json.dumps(commands),
+            )  # fmt: skip
+        except redis.RedisError as error:
+            if fault_of(error) is not Fault.LOST:
+                raise
+            return self._server.came_through(error, until, hold.job_id, hold.until, receipt, _RECEIPT_MS)
+        if answer[0] == "settled":
+            what, name = "run" if answer[1] == "runs" else "fire", redis_rows.name_of(answer[2])
+            raise StoreError(f"The {what} {name!r} has its outcome already, which never changes; nothing was written.")
+        failpoint("store.after_commit")
+        return bool(answer[0] == "ok")
+
+    def _records(self, index: str) -> list[Record]:
+        return [_readable_record(job_id, kept) for job_id, kept in self._pages("records", index)]
+
+    def _pages(self, script: str, index: str) -> Iterator[tuple[str, list[Any]]]:
+        """Ids in an index with what a script tells of each, by id."""
+        after = ""
+        while page := self._server.ask(script, index, after, _PAGE)[1]:
+            yield from page
+            after = page[-1][0]
+
+    def _newest(self, what: str, index: str, limit: int) -> Iterator[tuple[str, str]]:
+        """Rows of runs or fires with their names, newest first."""
+        seen: set[str] = set()
+        first, size = 0, min(_PAGE, max(1, limit))
+        while page := self._server.ask("ledger", what, index, first, size)[1]:
+            # What came in meanwhile pushes the others back, so a row may be seen twice.
+            yield from ((name, text) for name, text in page if name not in seen)
+            seen.update(name for name, _ in page)
+            first += len(page)
+
+
+def _pairs(found: list[str]) -> list[tuple[str, float]]:
+    """Members with their scores."""
+    return [(member, float(score)) for member, score in zip(found[::2], found[1::2], strict=True)]
+
+
+def _readable_record(job_id: str, kept: Sequence[Any]) -> Record:
+    """The record without what cannot be read of it, which is logged: it harms no other (I17)."""
+    _, job_text, arm_text, runs, fires = kept
+    job = None if job_text is None else _readable(redis_rows.job_from, job_text, job_id)
+    # An arm that cannot be read is unknown, and so wanted: never taken for one that is confirmed.
+    arm = Arm() if arm_text is None else _readable(redis_rows.arm_from, arm_text, job_id) or Arm(known=False)
+    open_runs = [run for text in runs if (run := _readable(redis_rows.run_from, text, job_id))]
+    entries = [entry for text in fires if (entry := _readable(redis_rows.entry_from, text, job_id))]
+    return Record(job_id, job, arm, *redis_rows.in_order(open_runs, entries))
+
+
+def _readable(read: Callable[[str, str], T], text: str, name: str) -> T | None:
+    try:
+        return read(text, name)
+    except StoreError as error:
+        _log.error("%s", error)
+        return None
