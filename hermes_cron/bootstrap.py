@@ -18,6 +18,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from hermes_cron.apikeys import KeyRing
 from hermes_cron.app import HermesCron
 from hermes_cron.client import Client
 from hermes_cron.clock import utc_now
@@ -134,6 +135,27 @@ def open_client(config: Config, app: HermesCron | None = None) -> Client:
     )
 
 
+def web_client(config: Config, broker: Broker, store: Store) -> Client:
+    """The door to jobs of a web process, over what it has open; the application is loaded here, at the first request.
+
+    Raises:
+        ConfigError, ProviderError: The application or the configured provider is unusable.
+    """
+    scheduler = configured_cron_scheduler(config.settings.cron, home=config.home)
+    tasks = all_tasks(config, load_app(config.settings.app))
+    return Client(store, scheduler, tasks, bell=broker.enqueue, timezone=config.settings.cron.timezone)
+
+
+def the_api_keys(config: Config) -> KeyRing | None:
+    """The keys that open API and dashboard; None where these answer this machine alone.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
+    file = config.settings.web.api_keys_file
+    return KeyRing(Path(file).expanduser()) if file else None
+
+
 def _ring(config: Config, fire: Fire) -> None:
     broker = the_broker(config)
     try:
@@ -151,6 +173,7 @@ class Crew:
     scheduler: CronScheduler
     worker: Worker
     leases: Leases
+    client: Client
     declare: Callable[[], None]
     _started: threading.Event = field(default_factory=threading.Event)
 
@@ -204,8 +227,8 @@ def make_crew(config: Config, app: HermesCron | None, *, store: Store, broker: B
         store, broker, scheduler, firing.fire_due, leases.ask_all, concurrency=settings.worker.concurrency,
         drain=timedelta(seconds=settings.worker.drain_seconds),
     )  # fmt: skip
-    client = Client(store, scheduler, tasks, timezone=settings.cron.timezone)
-    return Crew(store, broker, scheduler, worker, leases, partial(_declare, client, app))
+    client = Client(store, scheduler, tasks, bell=broker.enqueue, timezone=settings.cron.timezone)
+    return Crew(store, broker, scheduler, worker, leases, client, partial(_declare, client, app))
 
 
 def _declare(client: Client, app: HermesCron | None) -> None:

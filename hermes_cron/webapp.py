@@ -5,39 +5,83 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import falcon
 
+from hermes_cron.api.metrics import Metrics, Tally
 from hermes_cron.api.status import Health, LoadReport, Readiness
+from hermes_cron.apikeys import KeyRing
+from hermes_cron.client import Client
 from hermes_cron.interfaces import Broker, FireVerifier, Store
 from hermes_cron.webhook import FireWebhook
 
 _log = logging.getLogger("hermes_cron.web")
 
 
+T = TypeVar("T")
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What API and dashboard work with: who opens their door (None: this machine only), and the door to jobs."""
+
+    client: Callable[[Store], Client]
+    keys: KeyRing | None = None
+    bind: str = ""
+
+
+class WebApp:
+    """A WSGI application of two halves: what must be quick at a wake, and the office, opened at its first visitor."""
+
+    def __init__(self, front: Wsgi, paths: Collection[str], office: Callable[[], Wsgi]) -> None:
+        self._front = front
+        self._paths = frozenset(paths)
+        self._office = office
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer one request."""
+        half = self._front if environ.get("PATH_INFO") in self._paths else self._office()
+        return half(environ, start_response)
+
+
 def make_webapp(
-    verifier: FireVerifier, broker: Broker, store: Callable[[], Store]
-) -> falcon.App[falcon.Request, falcon.Response]:
-    """The application that answers fires and questions; `store` is called at the first question that needs it."""
-    app = falcon.App()
-    app.req_options.strip_url_path_trailing_slash = False
-    app.set_error_serializer(_plain_error)
-    app.add_error_handler(Exception, _unforeseen)
+    verifier: FireVerifier, broker: Broker, store: Callable[[], Store], desk: Desk | None = None
+) -> Wsgi:  # fmt: skip
+    """The application that answers fires and questions; `store` is called at the first question that needs it.
+
+    Without a desk there is neither API nor dashboard.
+    """
+    tally = Tally(verifier)
+    front = falcon.App(middleware=[tally])
+    front.req_options.strip_url_path_trailing_slash = False
+    front.set_error_serializer(_plain_error)
+    front.add_error_handler(Exception, _unforeseen)
     kept = _once(store)
-    for resource in (
-        FireWebhook(verifier, broker), Health(), Readiness(verifier, broker), LoadReport(broker, kept),
-    ):  # fmt: skip
-        app.add_route(resource.path, resource)
-    return app
+    load = LoadReport(broker, kept)
+    resources = (FireWebhook(tally, broker), Health(), Readiness(verifier, broker), load, Metrics(tally, load.numbers))
+    for resource in resources:
+        front.add_route(resource.path, resource)
+    if desk is None:
+        return front
+
+    def open_office() -> Wsgi:
+        from hermes_cron.office import make_office  # noqa: PLC0415 - a wake for one fire must not pay for it.
+
+        return make_office(_once(lambda: desk.client(kept())), load.numbers, desk.keys, desk.bind)
+
+    return WebApp(front, [resource.path for resource in resources], _once(open_office))
 
 
-def _once(make: Callable[[], Store]) -> Callable[[], Store]:
+def _once(make: Callable[[], T]) -> Callable[[], T]:
+    """The same, made at the first call; a call that fails has made nothing."""
     lock = threading.Lock()
-    made: list[Store] = []
+    made: list[T] = []
 
-    def kept() -> Store:
+    def kept() -> T:
         with lock:
             if not made:
                 made.append(make())

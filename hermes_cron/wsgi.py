@@ -1,4 +1,4 @@
-"""`gunicorn hermes_cron.wsgi:application`: the webhook, configured by the environment and the configuration file.
+"""`gunicorn hermes_cron.wsgi:application`: webhook, API and dashboard, configured by environment and file.
 
 Nothing is connected here, so that gunicorn may fork after the import (`--preload`).
 """
@@ -8,23 +8,25 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from hermes_cron.bootstrap import require_shared, the_broker, the_store, the_verifier
+from hermes_cron.bootstrap import require_shared, the_api_keys, the_broker, the_store, the_verifier, web_client
 from hermes_cron.config import load
 from hermes_cron.errors import HermesCronError
 from hermes_cron.logs import set_up_logging
 from hermes_cron.server import BOOT_ERROR, WsgiApp
-from hermes_cron.webapp import make_webapp
+from hermes_cron.webapp import Desk, make_webapp
 
 
 def make_application() -> WsgiApp:
-    """The webhook of one of many web processes, beside workers elsewhere.
+    """The web application of one of many web processes, beside workers elsewhere.
 
     Raises:
         ConfigError: The configuration cannot be used so; `memory://` cannot, for one.
     """
     config = load()
     require_shared(config, "gunicorn hermes_cron.wsgi:application")
-    return make_webapp(the_verifier(config), the_broker(config), partial(the_store, config))
+    broker = the_broker(config)
+    desk = Desk(partial(web_client, config, broker), the_api_keys(config), config.settings.web.bind)
+    return make_webapp(the_verifier(config), broker, partial(the_store, config), desk)
 
 
 def _application() -> WsgiApp:

@@ -27,13 +27,16 @@ HOMES = {
     "click": ["cli", "__main__"],
     "cronsim": ["schedule", "grammar"],  # One reads fields, the other asks for instants.
     "cryptography": ["nas", "verify"],  # The key classes that PyJWT works with.
-    "falcon": ["api", "dashboard", "nas", "webapp", "webhook", "wsgi"],
+    "falcon": ["api", "dashboard", "nas", "office", "webapp", "webhook", "wsgi"],
     "gunicorn": ["server"],
     "httpcore": ["outbound", "pinned"],
     "httpx": ["outbound", "pinned"],
     "jwt": ["nas", "verify"],  # One signs and the other verifies; they share nothing but the contract.
     "kombu": ["transport"],
-    "msgspec": ["config", "transport"],
+    "jinja2": ["dashboard"],
+    "markupsafe": ["dashboard"],  # Jinja2's own half: what is safe to stand in a page.
+    "msgspec": ["api", "config", "transport"],
+    "prometheus_client": ["api"],
     "psycopg": ["store"],
     "redis": ["store", "transport"],
     "sqlalchemy": ["store"],
@@ -44,6 +47,7 @@ LOADED_LATE = {
     "store": "a backend is loaded by the scheme of its URL",
     "transport": "a backend is loaded by the scheme of its URL",
     "verify": "a verifier is loaded by its name in the configuration",
+    "webapp": "API and dashboard are loaded at their first request: wake-up time is a feature",
     "outbound": "the HTTP library is loaded with the first call: wake-up time is a feature",
 }
 

@@ -15,7 +15,7 @@ from hermes_cron.idle import Gate, IdleExit
 from hermes_cron.interfaces import FireVerifier
 from hermes_cron.server import WsgiApp
 from hermes_cron.transport.door import Door
-from hermes_cron.webapp import make_webapp
+from hermes_cron.webapp import Desk, make_webapp
 
 _STOP_S = 25.0
 """What a stop may take beside the drain: requests under way, bodies that are told to stop, the last arms."""
@@ -38,7 +38,9 @@ class Unit:
         store, broker = bootstrap.the_store(self.config), bootstrap.the_broker(self.config)
         self.door = Door(broker)
         self.crew = bootstrap.make_crew(self.config, self.app, store=store, broker=broker)
-        return make_webapp(self.verifier, self.door, lambda: store)
+        client = self.crew.client
+        desk = Desk(lambda _: client, bootstrap.the_api_keys(self.config), self.config.settings.web.bind)
+        return make_webapp(self.verifier, self.door, lambda: store, desk)
 
     def start(self) -> None:
         """Start the worker, and the watch over idleness."""

@@ -1,4 +1,4 @@
-"""`hermes-cron web`: the webhook under gunicorn, any number of processes of it."""
+"""`hermes-cron web`: webhook, API and dashboard under gunicorn, any number of processes of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from hermes_cron import bootstrap, server
 from hermes_cron.cli.session import Session, pass_session
 from hermes_cron.server import WsgiApp
-from hermes_cron.webapp import make_webapp
+from hermes_cron.webapp import Desk, make_webapp
 
 
 @click.command()
@@ -22,7 +22,7 @@ from hermes_cron.webapp import make_webapp
 @click.option("--print-command", is_flag=True, help="Print the plain gunicorn command instead.")
 @pass_session
 def web(session: Session, bind: str | None, workers: int, print_command: bool) -> None:
-    """Serve the webhook under gunicorn; workers run elsewhere, joined by a shared queue."""
+    """Serve webhook, API and dashboard under gunicorn; workers run elsewhere, joined by a shared queue."""
     session.give("web.bind", bind)
     config = session.config
     if print_command:
@@ -31,10 +31,13 @@ def web(session: Session, bind: str | None, workers: int, print_command: bool) -
     session.set_up_logging()
     bootstrap.require_shared(config, "hermes-cron web")
     bootstrap.the_verifier(config)
+    bootstrap.the_api_keys(config)
 
     def make() -> WsgiApp:
         verifier, broker = bootstrap.the_verifier(config), bootstrap.the_broker(config)
-        return make_webapp(verifier, broker, partial(bootstrap.the_store, config))
+        client = partial(bootstrap.web_client, config, broker)
+        desk = Desk(client, bootstrap.the_api_keys(config), config.settings.web.bind)
+        return make_webapp(verifier, broker, partial(bootstrap.the_store, config), desk)
 
     server.serve(
         make, bind=config.settings.web.bind, workers=workers,
