@@ -65,6 +65,7 @@ class Leases:
         self._boot = boot
         self._give_up = give_up
         self._kept: dict[str, Kept] = {}
+        self._asked = ""
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="hermes-cron-leases", daemon=True)
@@ -86,6 +87,9 @@ class Leases:
         kept = Kept(run, StopSign(), now, now + self._step)
         with self._lock:
             self._kept[run.id] = kept
+            asked = self._asked
+        if asked:
+            kept.sign.put_up(asked, hand_back=True)
         try:
             yield kept.sign
         finally:
@@ -93,7 +97,9 @@ class Leases:
                 self._kept.pop(run.id, None)
 
     def ask_all(self, reason: str) -> None:
-        """Ask every body to stop, and hand its fire back."""
+        """Ask every body to stop, and hand its fire back; those too whose runs are being claimed now."""
+        with self._lock:
+            self._asked = reason
         for kept in self._now():
             kept.sign.put_up(reason, hand_back=True)
 

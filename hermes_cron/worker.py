@@ -137,7 +137,12 @@ class Worker:
                 thread.join(_STOP_S)
 
     def _consume(self) -> None:
-        self._broker.consume(self._handle, self._slots.free, self._stopping.is_set)
+        while not self._stopping.is_set():
+            try:
+                self._broker.consume(self._handle, self._slots.free, self._stopping.is_set)
+            except Exception:  # noqa: BLE001 - the sweep still finds what is due, but messages come sooner.
+                _log.exception("the queue could not be consumed; trying again")
+                self._stopping.wait(_BUSY_AGAIN_S)
 
     def _handle(self, delivery: Delivery) -> None:
         # The sweep may have taken the slot that the broker saw free.

@@ -270,6 +270,12 @@ def test_asks_every_body_to_hand_its_fire_back(home: Home) -> None:
     assert (two.reason, two.hand_back) == ("cancelled", False)
 
 
+def test_asks_those_that_were_being_claimed_meanwhile_too(home: Home) -> None:
+    home.leases.ask_all("its worker drains")
+    _, sign = home.begun()
+    assert (sign.up(), sign.reason, sign.hand_back) == (True, "its worker drains", True)
+
+
 def test_i17_one_bad_run_leaves_the_others_renewed(home: Home) -> None:
     _, _ = home.begun("bad")
     run, _ = home.begun("good")

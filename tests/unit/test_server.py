@@ -153,6 +153,7 @@ server.serve(lambda: app, bind="127.0.0.1:0", on_start=start, on_stop=lambda: sa
             APP
             + """
 def stop():
+    say("stopping")
     time.sleep(2)
     say("stopped")
 
@@ -161,7 +162,12 @@ server.serve(lambda: app, bind="127.0.0.1:0", graceful_seconds=8, on_stop=stop, 
         )
         with served(script) as new:
             new.ask(GET)
-            assert new.end() == 0
+            new.process.terminate()
+            new.says("stopping")
+            # Who calls now must not hang until the end: it is to try again elsewhere.
+            with pytest.raises(OSError, match="refused|reset"):
+                new.ask(GET)
+            assert new.wait() == 0
             new.says("stopped")
 
     @pytest.mark.parametrize("where", ["on_start=bad", "on_stop=lambda: say('stop'), on_start=bad", "make"])

@@ -19,7 +19,7 @@ from hermes_cron.run import Run
 from hermes_cron.store import open_store
 from hermes_cron.transport import open_broker
 from hermes_cron.worker import SWEEP_S
-from tests.unit.parts import LEASE, FakeClock, Taken, add, until
+from tests.unit.parts import LEASE, FakeClock, ListBroker, Taken, add, until
 from tests.unit.shop import Ack, Hold, Shop
 
 
@@ -205,6 +205,22 @@ def test_i17_an_ack_that_raises_costs_no_slot(shop: Shop) -> None:
     delivery.ack = ack  # type: ignore[method-assign]
     worker._handle(delivery)
     assert until(lambda: worker.busy() == 0)
+
+
+def test_i17_goes_on_consuming_when_its_queue_breaks_in_a_way_that_nobody_foresaw(shop: Shop) -> None:
+    class Odd(ListBroker):
+        broken = 2
+
+        def consume(self, *parts: Any) -> None:
+            self.broken -= 1
+            if self.broken >= 0:
+                raise ZeroDivisionError("a bug")
+            super().consume(*parts)
+
+    odd, seen = Odd(), list[str]()
+    shop.worker(lambda fire, ack: seen.append(fire.job_id), odd).start()
+    odd.enqueue(Fire("a"))
+    assert until(lambda: seen == ["a"], 10)
 
 
 def test_the_sweep_survives_a_store_that_is_away(

@@ -47,6 +47,25 @@ def test_stop_hands_back_what_does_not_end_and_everything_ends(shop: Shop) -> No
     assert until(lambda: not any(thread.is_alive() for thread in worker._threads), 1)
 
 
+def test_a_fire_that_is_being_claimed_when_the_drain_ends_is_handed_back(shop: Shop) -> None:
+    add(shop.store, "a", task="t")
+    shop.clock.advance(900)
+    claiming, go = threading.Event(), threading.Event()
+    ran: list[str] = []
+
+    def check(fire: Fire) -> None:
+        claiming.set()
+        go.wait(5)
+
+    worker = shop.whole({"t": lambda run: ran.append(run.job_id)}, check=check, drain=timedelta(0))
+    worker.start()
+    assert claiming.wait(5)
+    threading.Timer(0.2, go.set).start()
+    worker.stop()
+    assert ran == []
+    assert [str(fire.state) for fire in shop.store.fires("a")] == ["waiting"]
+
+
 def test_stop_is_quick_when_there_is_nothing_to_do(shop: Shop) -> None:
     worker = shop.worker(lambda fire, ack: None, drain=timedelta(seconds=30))
     worker.start()
