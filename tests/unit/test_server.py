@@ -165,7 +165,7 @@ server.serve(lambda: app, bind="127.0.0.1:0", graceful_seconds=8, on_stop=stop, 
             new.process.terminate()
             new.says("stopping")
             # Who calls now must not hang until the end: it is to try again elsewhere.
-            with pytest.raises(OSError, match="refused|reset"):
+            with pytest.raises(OSError, match=r"refused|reset"):
                 new.ask(GET)
             assert new.wait() == 0
             new.says("stopped")
