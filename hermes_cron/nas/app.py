@@ -10,7 +10,7 @@ from typing import Any
 import falcon
 
 from hermes_cron import contract
-from hermes_cron.errors import HermesCronError, StoreError
+from hermes_cron.errors import HermesCronError
 from hermes_cron.nas.asking import Refusal, invalid, read_body, read_object
 from hermes_cron.nas.calls import Batch, Cancel, Capabilities, Listing, Provision
 from hermes_cron.nas.endpoint import Endpoint, Parts, answer
@@ -25,7 +25,7 @@ def make_app(parts: Parts) -> falcon.App[falcon.Request, falcon.Response]:
     for endpoint in (Provision, Cancel, Listing, Batch, Capabilities, Relay, KeySet, Health):
         app.add_route(endpoint.path, endpoint(parts))
     app.add_error_handler(Exception, _broken)
-    app.add_error_handler(StoreError, _no_state)
+    app.add_error_handler(HermesCronError, _unable)
     app.add_error_handler(falcon.HTTPError, _wrong)
     app.add_error_handler(Refusal, _refused)
     return app
@@ -78,12 +78,8 @@ class Health(Endpoint):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer 200, or 503 when it cannot do its work."""
-        try:
-            self.parts.book.next_due()
-            self.parts.keys.jwks()
-        except HermesCronError as error:
-            _log.error("%s", error)
-            raise Refusal(503, error.code, retry_after=5) from error
+        self.parts.book.next_due()
+        self.parts.keys.jwks()
         if not self.parts.timer.alive:
             raise Refusal(503, "no_timer", "nothing is delivered", retry_after=5)
         answer(resp, 200, {"status": "ok"})
@@ -104,7 +100,7 @@ def _wrong(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, 
     answer(resp, code, {"error": {404: "not_found", 405: "method_not_allowed"}.get(code, "invalid_request")})
 
 
-def _no_state(req: falcon.Request, resp: falcon.Response, error: StoreError, params: Any) -> None:
+def _unable(req: falcon.Request, resp: falcon.Response, error: HermesCronError, params: Any) -> None:
     _log.error("%s", error)
     resp.set_header("Retry-After", "1")
     answer(resp, 503, {"error": error.code})

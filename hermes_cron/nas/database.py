@@ -61,10 +61,15 @@ def lock_home(home: Path, *, seconds: float = 3.0) -> Iterator[None]:
 
     Raises:
         StoreBusy: Another server has had it for all these seconds.
+        StoreError: The folder cannot be used.
     """
     make_home(home)
     path = home / LOCK
-    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        hint = "Its folder must be writable for this user."
+        raise StoreError(f"The lock {path} cannot be made: {error.strerror}.", hint=hint) from error
     try:
         _take(handle, path, monotonic() + seconds)
         yield

@@ -108,7 +108,10 @@ class AgentServer:
             disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
-                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                length = int(self.headers["Content-Length"])
+                raw = self.rfile.read(length)
+                if len(raw) < length:
+                    return  # NAS was killed while it sent this.
                 got = Got(datetime.now(UTC), self.path, dict(self.headers.items()), raw)
                 try:
                     behave = outer.script.get_nowait()

@@ -118,16 +118,18 @@ def test_every_arm_that_was_acknowledged_is_delivered_wherever_the_kills_fall(
     seen: set[str] = set()
     for life in range(4):
         caller = server.start("--settle", "300")
-        killer = threading.Timer(chance.uniform(0.05, 0.5), server.kill)
-        killer.start()
+        fatal = chance.randrange(5, 40)
+        killer = threading.Timer(chance.uniform(0, 0.05), server.kill)
         try:
             for n in range(10_000):
+                if n == fatal:
+                    killer.start()
                 job_id = f"job{life}.{n}"
                 caller.provision(job_id, instant(chance.uniform(-0.1, 1.0)), agent.url)
                 wanted.add(job_id)
         except OutboundError:
             killer.join()
-    assert len(wanted) > 40
+    assert len(wanted) >= 20
     server.start("--settle", "300")
     while not wanted <= seen:
         try:

