@@ -74,7 +74,7 @@ def document(resources: Sequence[Resource]) -> dict[str, Any]:
 
 
 def _types(operations: Iterable[Operation]) -> list[Any]:
-    return [kind for told in operations for kind in (told.body, told.query, *told.answers.values()) if kind is not None]
+    return [kind for told in operations for kind in (told.body, *told.answers.values()) if kind is not None]
 
 
 def _operation(path: str, method: str, told: Operation, schema_of: Mapping[str, Any]) -> dict[str, Any]:

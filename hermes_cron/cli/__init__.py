@@ -18,7 +18,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("hermes_cron.cli.demo:demo", "See the whole circle turn on this machine, in about 15 seconds."),
     "dev": ("hermes_cron.cli.dev:dev", "The same parts, to stay up and play with."),
     "serve": ("hermes_cron.cli.serve:serve", "Web and worker in one process: the unit that scales to zero."),
-    "web": ("hermes_cron.cli.web:web", "The webhook under gunicorn; workers run elsewhere."),
+    "web": ("hermes_cron.cli.web:web", "Webhook, API and dashboard under gunicorn; workers run elsewhere."),
     "worker": ("hermes_cron.cli.worker:worker", "Run tasks; the web runs elsewhere."),
     "nas": ("hermes_cron.cli.nas:nas", "The self-hosted NAS: serve it, its keys, its agents."),
     "jobs": ("hermes_cron.cli.jobs:jobs", "Add, look at, change and run jobs."),
@@ -26,10 +26,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "arms": ("hermes_cron.cli.arms:arms", "What is wanted of NAS, and what it holds."),
     "stop": ("hermes_cron.cli.stop:stop", "Stop everything at every door: no job starts any more."),
     "start": ("hermes_cron.cli.stop:start", "End a stop."),
+    "keys": ("hermes_cron.cli.keys:keys", "Who may use the API and the dashboard."),
     "schedule": ("hermes_cron.cli.schedule:schedule", "Explain a schedule before you use it."),
     "doctor": ("hermes_cron.cli.doctor:doctor", "Look for what is wrong, and say what to do."),
     "config": ("hermes_cron.cli.config:config", "Show the settings in force, or check them."),
     "providers": ("hermes_cron.cli.providers:providers", "Who can wake us."),
+    "openapi": ("hermes_cron.cli.openapi:openapi", "The API's OpenAPI document."),
 }
 
 
