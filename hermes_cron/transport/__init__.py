@@ -14,6 +14,10 @@ DEADLINE_S = 2.0
 SCHEMES = ("memory", "redis", "rediss", "amqp", "amqps")
 
 _FIELD = "broker.url"
+_TLS_OPTIONS = {
+    "rediss": ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"),
+    "amqps": ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"),
+}
 
 
 def open_broker(url: str, queue: str, *, deadline: float = DEADLINE_S) -> Broker:
@@ -55,16 +59,14 @@ def _split(url: str) -> SplitResult:
         # Neither the URL nor what is wrong with it is repeated: there may be a password in it.
         raise ConfigError("broker.url cannot be read as a URL.", field=_FIELD) from error
     if parts.scheme not in SCHEMES or "://" not in url:
-        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
-        raise ConfigError(f"broker.url names no queue we support; supported are {known}.", field=_FIELD)
+        schemes = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise ConfigError(f"broker.url names no queue we support; supported are {schemes}.", field=_FIELD)
     if ";" in url or "," in parts.netloc.rpartition("@")[2]:
         raise ConfigError("broker.url names more than one server; name one.", field=_FIELD)
-    options = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-    if parts.fragment or any(parts.scheme != "rediss" or not name.startswith("ssl_") for name in options):
-        raise ConfigError(
-            "broker.url has options that are not known.",
-            hint="Only rediss:// takes some: ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs.", field=_FIELD,
-        )  # fmt: skip
+    known = _TLS_OPTIONS.get(parts.scheme, ())
+    if parts.fragment or not {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)} <= {*known}:
+        hint = f"It takes {', '.join(known)}." if known else f"{parts.scheme}:// takes none."
+        raise ConfigError("broker.url has options that are not known.", hint=hint, field=_FIELD)
     if parts.scheme.startswith("redis") and re.fullmatch(r"/?|/\d+", parts.path) is None:
         raise ConfigError("broker.url must name its Redis database by number, like redis://host:6379/0.", field=_FIELD)
     return parts

@@ -6,12 +6,13 @@ import contextlib
 import ssl
 import time
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from amqp.exceptions import MessageNacked
+from amqp.exceptions import MessageNacked, PreconditionFailed
 from kombu.connection import Connection
 
 from hermes_cron.clock import monotonic
+from hermes_cron.errors import BrokerError
 from hermes_cron.interfaces import Broker
 from hermes_cron.transport.broker import KombuBroker
 from hermes_cron.transport.line import KEPT_REJECTED, Line, Parcel, Place
@@ -40,9 +41,10 @@ class AmqpLine(Line):
         self._credit = 0
         self._acks: list[Parcel] = []
         parts = urlsplit(place.url)
-        secure = {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": parts.hostname}
+        files = {name.removeprefix("ssl_"): value for name, value in parse_qsl(parts.query)}
+        secure = {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": parts.hostname, **files}
         super().__init__(place, Connection(
-            place.url, connect_timeout=place.deadline, heartbeat=HEARTBEAT_S,
+            urlunsplit(parts._replace(query="")), connect_timeout=place.deadline, heartbeat=HEARTBEAT_S,
             ssl=secure if parts.scheme == "amqps" else False, transport_options={"confirm_publish": True},
         ))  # fmt: skip
 
@@ -119,11 +121,17 @@ class AmqpLine(Line):
         self._link.transport.sock.settimeout(self.place.deadline)
         self.channel.auto_decode = False
         self.channel.events["basic_return"].add(self._not_routed)
-        self.channel.queue_declare(
-            queue=f"{self.place.queue}.rejected", durable=True, auto_delete=False,
-            arguments={"x-max-length": KEPT_REJECTED, "x-max-length-bytes": _REJECTED_BYTES},
-        )  # fmt: skip
-        super()._prepare()
+        try:
+            self.channel.queue_declare(
+                queue=f"{self.place.queue}.rejected", durable=True, auto_delete=False,
+                arguments={"x-max-length": KEPT_REJECTED, "x-max-length-bytes": _REJECTED_BYTES},
+            )  # fmt: skip
+            super()._prepare()
+        except PreconditionFailed as error:
+            raise BrokerError(
+                f"The queue {self.place.where} exists already, and is of another make: {self.place.reason(error)}.",
+                hint="Delete it if nobody needs it, or name another broker.queue.", field="broker.queue",
+            ) from error  # fmt: skip
 
     def _declare(self) -> Any:
         return self.channel.queue_declare(

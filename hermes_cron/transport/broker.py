@@ -7,7 +7,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from urllib.parse import unquote, urlsplit
 
 from hermes_cron.clock import monotonic
 from hermes_cron.errors import BrokerError
@@ -69,7 +68,7 @@ class KombuBroker:
         try:
             return within(self._place.deadline, self._counted, _forget)
         except Exception as error:  # noqa: BLE001 - Whatever the reason is, the depth is not known.
-            _log.debug("the depth of %s cannot be read: %s", self._place.where, error)
+            _log.debug("the depth of %s cannot be read: %s", self._place.where, self._place.reason(error))
             return None
 
     def close(self) -> None:
@@ -88,7 +87,7 @@ class KombuBroker:
             self._drop_idle()
             if monotonic() - began > self._place.deadline / 2:
                 raise
-            _log.debug("a line to the queue %s broke: %s", self._place.where, error)
+            _log.debug("a line to the queue %s broke: %s", self._place.where, self._place.reason(error))
             return False
         self._give_back(line)
         return True
@@ -143,12 +142,8 @@ class KombuBroker:
             line.drop()
 
     def _explained(self, error: Exception) -> BrokerError:
-        reason = str(error) or type(error).__name__
-        password = urlsplit(self._place.url).password
-        for secret in (password, unquote(password)) if password else ():
-            reason = reason.replace(secret, "***")
         return BrokerError(
-            f"The fire was not put on the queue {self._place.where}: {reason.rstrip('.')}.",
+            f"The fire was not put on the queue {self._place.where}: {self._place.reason(error)}.",
             hint="Is the server up, and are its address and password right?", field="broker.url",
         )  # fmt: skip
 

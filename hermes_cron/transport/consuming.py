@@ -86,7 +86,9 @@ class Consumer:
                     if monotonic() - began > _LONGEST_PAUSE_S:
                         pause, failed = _FIRST_PAUSE_S, False
                     level = logging.DEBUG if failed else logging.WARNING
-                    _log.log(level, "the queue %s was lost, trying again: %s", self._place.where, error)
+                    _log.log(
+                        level, "the queue %s was lost, trying again: %s", self._place.where, self._place.reason(error)
+                    )
                     failed = True
                     self._sleep(random.uniform(pause / 2, pause))  # noqa: S311 - Jitter is no secret.
                     pause = min(2 * pause, _LONGEST_PAUSE_S)
@@ -150,7 +152,9 @@ class Consumer:
             try:
                 line.ack(parcel)
             except Exception as error:  # noqa: BLE001 - The claim is decided: at worst the message comes once more.
-                _log.warning("a message of %s could not be acknowledged: %s", self._place.where, error)
+                _log.warning(
+                    "a message of %s could not be acknowledged: %s", self._place.where, self._place.reason(error)
+                )
 
     def _end(self, line: Line) -> None:
         """Take no more, give claims that are being decided a moment to be acknowledged, and give back the rest."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from kombu.connection import Connection
 
@@ -31,6 +32,14 @@ class Place:
     def where(self) -> str:
         """The queue and its server for people, without a password."""
         return f"{self.queue!r} at {mask_url(self.url)}"
+
+    def reason(self, error: Exception) -> str:
+        """What an error says, without a password that a library may have put into it."""
+        said = str(error) or type(error).__name__
+        password = urlsplit(self.url).password
+        for secret in (password, unquote(password)) if password else ():
+            said = said.replace(secret, "***")
+        return said.rstrip(".")
 
 
 @dataclass(slots=True, eq=False)

@@ -136,7 +136,7 @@ class RedisLine(Line):
         try:
             self._transport.cycle.maybe_restore_messages()
         except Exception as error:  # noqa: BLE001 - A server that is full refuses this, and goes on serving pops.
-            _log.warning("messages of %s could not be given back: %s", self.place.where, error)
+            _log.warning("messages of %s could not be given back: %s", self.place.where, self.place.reason(error))
 
     def reject(self, parcel: Parcel, reason: str) -> None:
         """Move a message to the list of the rejected."""
@@ -185,7 +185,7 @@ class RedisLine(Line):
             try:
                 about = {**client.info("memory"), **client.info("cluster")}
             except Exception as error:  # noqa: BLE001 - Many a server does not let itself be asked.
-                _log.debug("%s does not tell its settings: %s", mask_url(self.place.url), error)
+                _log.debug("%s does not tell its settings: %s", mask_url(self.place.url), self.place.reason(error))
                 about = {}
         if about.get("cluster_enabled"):
             raise BrokerError(

@@ -174,6 +174,33 @@ def test_two_consumers_share_the_work(ground: Ground) -> None:
     assert Counter(one.ids + two.ids) == Counter(f"job-{number}" for number in range(60))
 
 
+def test_starting_and_stopping_over_and_over_loses_nothing(ground: Ground) -> None:
+    broker = ground.open()
+    wanted = {f"job-{number}" for number in range(40)}
+    done: set[str] = set()
+
+    def enqueue() -> None:
+        for job_id in sorted(wanted):
+            broker.enqueue(Fire(job_id))
+            threading.Event().wait(0.03)
+
+    publisher = threading.Thread(target=enqueue)
+    publisher.start()
+    while publisher.is_alive():
+        with ground.consuming(broker, slots=3, fills=True, acks=False) as taken:
+            taken.wait(1)
+            taken.deliveries[0].ack()
+            taken.slots = 1
+            threading.Event().wait(0.05)
+        done.add(taken.ids[0])
+    publisher.join()
+    until(lambda: broker.depth() == 40 - len(done))
+    with ground.consuming(broker) as rest:
+        rest.wait(40 - len(done))
+    assert done.isdisjoint(rest.ids)
+    assert done | set(rest.ids) == wanted
+
+
 @pytest.mark.parametrize("fault", [KeyError, ValueError, ConnectionResetError])
 def test_i17_whatever_a_handler_raises_ends_neither_the_loop_nor_the_connection(
     ground: Ground, fault: type[Exception], caplog: pytest.LogCaptureFixture

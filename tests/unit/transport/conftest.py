@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import kombu
 import pytest
 
-from tests.conformance.brokers import amqp_url, until  # noqa: F401 - fixtures, found here by name.
+from tests.conformance.brokers import amqp_url, answers, until  # noqa: F401 - fixtures, found here by name.
 
 
 class RedisServer:
@@ -35,15 +35,7 @@ class RedisServer:
         self.process = subprocess.Popen(
             [*command, "--save", "", "--appendonly", "yes", "--dir", str(self.folder)], stdout=subprocess.DEVNULL
         )
-        until(self.answers)
-
-    def answers(self) -> bool:
-        """Whether it does."""
-        try:
-            self.ask("PING")
-        except Exception:
-            return False
-        return True
+        until(lambda: answers(self.url))
 
     def ask(self, *command: str) -> object:
         """The answer to a command."""

@@ -31,6 +31,7 @@ def test_a_transport_that_is_not_supported_is_refused_with_those_that_are(url: s
         "redis://:canary@h:port/0", "redis://:canary@[::1/0", "redis://a;redis://b", "redis://:canary@a,b/0",
         "redis://:canary@h/name", "redis://:canary@h/0?visibility_timeout=1", "amqp://u:canary@h//?heartbeat=0",
         "redis://h/0#canary", "rediss://h/0?socket_timeout=9", "memory://?x=1",
+        "redis://h/0?ssl_ca_certs=x", "amqps://h//?ssl_cert_reqs=none",
     ],
 )  # fmt: skip
 def test_a_url_that_we_cannot_follow_is_refused_and_not_repeated(url: str) -> None:
@@ -45,6 +46,7 @@ def test_only_memory_is_not_shared() -> None:
     assert is_shared("redis://h")
     assert is_shared("rediss://h/1?ssl_ca_certs=/ca.pem")
     assert is_shared("amqp://h//")
+    assert is_shared("amqps://h//?ssl_ca_certs=/ca.pem&ssl_certfile=/c.pem&ssl_keyfile=/k.pem")
     with pytest.raises(ConfigError):
         is_shared("sqs://")
 
