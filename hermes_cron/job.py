@@ -120,11 +120,18 @@ class Job:
         first = self.next_fire_at
         if first is None or first > now:
             return None
+        if self.anchored_at_completion:
+            # The one after it is counted from its end, so there is none yet.
+            return first
         until = now - self.offset
         if self.policy.ends_at is not None:
             until = min(until, self.policy.ends_at)
         last = self.schedule.last_until(until, first - self.offset)
         return first if last is None else last + self.offset
+
+    def fire_following(self, last: datetime, now: datetime) -> datetime | None:
+        """Its first fire after those that are due, `last` being the last of them; it lies in the future."""
+        return self.fire_after(now if self.anchored_at_completion else last)
 
     def fire_before(self, fire_at: datetime) -> datetime | None:
         """The due fire next before this one, if any: not before `next_fire_at`."""

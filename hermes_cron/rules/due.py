@@ -26,7 +26,7 @@ def decide_due(record: Record, moment: Moment, *, granted: bool) -> tuple[Record
         return record, None
     chosen = _misfire(job, last, moment.now)
     record = _missed(record, moment, job.next_fire_at, last, chosen)
-    following = None if job.anchored_at_completion and chosen else job.fire_after(last)
+    following = None if job.anchored_at_completion and chosen else job.fire_following(last, moment.now)
     record = record.with_job(next_fire_at=following)
     entries = [Entry(job.id, scheduled_key(at), at, FireState.WAITING, since=moment.now) for at in chosen]
     return _overlap(record, moment, entries, granted=granted)

@@ -140,7 +140,7 @@ def due_let_go(record: Record, moment: Moment, state: FireState, reason: str) ->
     if last is None:
         return record
     row = passed(record, job.next_fire_at, last, state, reason, moment.now)
-    return record.with_entry(row).with_job(next_fire_at=job.fire_after(last))
+    return record.with_entry(row).with_job(next_fire_at=job.fire_following(last, moment.now))
 
 
 def passed(record: Record, first: datetime, last: datetime, state: FireState, reason: str, now: datetime) -> Entry:

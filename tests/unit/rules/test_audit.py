@@ -102,6 +102,22 @@ def test_i12_a_job_counted_from_its_completions_is_accounted_for(hands: Hands) -
     assert (found.due, found.settled, found.findings) == (3, 3, ())
 
 
+def test_i12_of_a_job_counted_from_its_completions_one_fire_is_due_however_late_it_is(hands: Hands) -> None:
+    hands.add("every 10m", anchor="completion", grace=3600.0)
+    hands.now += timedelta(minutes=35)
+    run = hands.work(60)
+    assert run is not None
+    assert run.fire_at == START + timedelta(minutes=10)
+    hands.now += timedelta(hours=3)
+    assert hands.work() is None, "it is too late for this one"
+    record = hands.store.read("a")
+    assert record is not None
+    assert record.job is not None
+    assert record.job.next_fire_at == hands.now + timedelta(minutes=10)
+    found = hands.audit()
+    assert (found.due, found.settled, found.findings) == (2, 2, ())
+
+
 def test_i14_repeat_ends_what_is_due(hands: Hands) -> None:
     hands.add("every 10m", repeat=2)
     for _ in range(4):
