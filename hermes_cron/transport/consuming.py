@@ -98,14 +98,12 @@ class Consumer:
 
     def _serve(self) -> None:
         line = within(2 * self._place.deadline, self._connect, late=Line.drop)
-        orderly = False
         try:
             self._loop(line)
             self._end(line)
-            orderly = True
-        finally:
-            if not orderly:
-                within(_CLOSE_S, line.drop, late=_forget)
+        except BaseException:
+            within(_CLOSE_S, line.drop, late=_forget)
+            raise
 
     def _loop(self, line: Line) -> None:
         full, tended = _FIRST_FULL_S, monotonic()
