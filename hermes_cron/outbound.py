@@ -17,12 +17,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hermes_cron.errors import AddressRefused, OutboundError
-from hermes_cron.version import __version__
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Judge = Callable[[Address], bool]
 
-USER_AGENT = f"hermes-cron/{__version__}"
 MAX_ANSWER_BYTES = 256 * 1024
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
@@ -46,8 +44,8 @@ class Client(Protocol):
 
     def request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, deadline: float, max_bytes: int
-    ) -> Answer:
-        """As `Outbound.request`."""
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """As `Outbound.request`: status, headers by their names in lower case, body."""
 
     def close(self) -> None:
         """Give back every connection."""
@@ -125,7 +123,7 @@ class Outbound:
             OutboundError: No whole answer came in time; `sent` tells whether the call may have had its effect.
         """
         client = self._client or self._opened()
-        return client.request(method, url, headers or {}, body, deadline, max_bytes)
+        return Answer(*client.request(method, url, headers or {}, body, deadline, max_bytes))
 
     def open(self) -> None:
         """Load now what the first call would wait for; for who must call at an exact instant."""
@@ -136,12 +134,15 @@ class Outbound:
         if self._client is not None:
             self._client.close()
 
+    def _addresses(self, host: str, port: int, seconds: float) -> list[str]:
+        return resolve(host, port, self._allow, seconds)
+
     def _opened(self) -> Client:
         with _LOADING:
             if self._client is None:
                 from hermes_cron.pinned import PinnedClient  # noqa: PLC0415 - `pinned` says why.
 
-                self._client = PinnedClient(self._allow, self._connections)
+                self._client = PinnedClient(self._addresses, self._connections)
             return self._client
 
 

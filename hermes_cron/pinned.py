@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import httpcore
@@ -16,17 +16,21 @@ import httpx
 
 from hermes_cron.clock import monotonic
 from hermes_cron.errors import OutboundError
-from hermes_cron.outbound import USER_AGENT, Answer, Judge, resolve
+from hermes_cron.version import __version__
+
+USER_AGENT = f"hermes-cron/{__version__}"
+Resolve = Callable[[str, int, float], list[str]]
+"""The judged addresses of a host and port, within so many seconds."""
 
 
 class PinnedClient:
-    """A pool of connections to addresses that `allow` judged. May be used from any thread."""
+    """A pool of connections to the addresses that `resolve` gives. May be used from any thread."""
 
-    def __init__(self, allow: Judge, connections: int) -> None:
+    def __init__(self, resolve: Resolve, connections: int) -> None:
         self._until = threading.local()
         pool = httpcore.ConnectionPool(
             ssl_context=None, max_connections=connections, max_keepalive_connections=connections,
-            keepalive_expiry=10.0, network_backend=_Backend(allow, self._until),
+            keepalive_expiry=10.0, network_backend=_Backend(resolve, self._until),
         )  # fmt: skip
         self._client = httpx.Client(
             transport=_Transport(pool), trust_env=False, follow_redirects=False,
@@ -35,8 +39,8 @@ class PinnedClient:
 
     def request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, deadline: float, max_bytes: int
-    ) -> Answer:
-        """As `Outbound.request`."""
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """As `Outbound.request`: status, headers by their names in lower case, body."""
         self._until.at = monotonic() + deadline
         try:
             with self._client.stream(
@@ -44,7 +48,7 @@ class PinnedClient:
             ) as response:
                 found = _read(response.iter_raw(), max_bytes)
                 names = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status_code, names, found)
+                return response.status_code, names, found
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise OutboundError(_words(method, url, error)) from error
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
@@ -83,8 +87,8 @@ class _Transport(httpx.HTTPTransport):
 class _Backend(httpcore.NetworkBackend):
     """Sockets to judged addresses; each of their operations ends at the calling thread's deadline."""
 
-    def __init__(self, allow: Judge, until: threading.local) -> None:
-        self._allow = allow
+    def __init__(self, resolve: Resolve, until: threading.local) -> None:
+        self._resolve = resolve
         self._until = until
         self._plain = httpcore.SyncBackend()
 
@@ -94,7 +98,7 @@ class _Backend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:  # fmt: skip
         """Connect to the first of the host's addresses that answers; all of them must be allowed."""
         failure: Exception = httpcore.ConnectError("no address answered")
-        for address in resolve(host, port, self._allow, _left(self._until)):
+        for address in self._resolve(host, port, _left(self._until)):
             try:
                 stream = self._plain.connect_tcp(address, port, _left(self._until), local_address, socket_options)
                 return _Stream(stream, self._until)
