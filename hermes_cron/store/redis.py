@@ -1,7 +1,7 @@
 """Redis: for small agents that have one anyway. What it acknowledged it may still lose, at a failover for instance.
 
 A change reads its job and holds it for a moment (one script), lets the step decide, and writes (one script). The
-holding is a courtesy, which spares others a vain try: it ends by itself after `HOLD_S`. What decides is the write:
+holding is a courtesy, which spares others a vain try: it ends by itself after a second. What decides is the write:
 it does nothing if the job or the flag of a global stop changed since the reading, or if it comes after the caller's
 deadline. Each write leaves a receipt, by which a change is found again whose answer was lost.
 
@@ -38,13 +38,13 @@ from hermes_cron.store.redis_url import read_place
 T = TypeVar("T")
 _log = logging.getLogger("hermes_cron.store")
 
-HOLD_S = 1.0
-"""How long a change may keep others off its job: shorter than a deadline, for its process may have been killed."""
+_MICROS = 1_000_000
+_LONGEST_HOLD = 1 * _MICROS
+"""How long a change may keep others off its job, for its process may have been killed; never as long as a deadline."""
 
-_GATE_S = 0.25
+_GATE = _MICROS // 4
 _RECEIPT_MS = 60_000
 _PAGE = 500
-_MICROS = 1_000_000
 
 
 def open_redis(url: str, *, deadline: float) -> RedisStore:
@@ -53,7 +53,7 @@ def open_redis(url: str, *, deadline: float) -> RedisStore:
     Raises:
         ConfigError: The URL cannot be read.
     """
-    return RedisStore(Server(read_place(url), deadline))
+    return RedisStore(Server(read_place(url), deadline), min(_LONGEST_HOLD, round(deadline / 3 * _MICROS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,9 @@ class _Hold:
 class RedisStore:
     """Implements `hermes_cron.interfaces.Store`; its methods raise StoreBusy and StoreError as told there."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, hold_micros: int) -> None:
         self._server = server
+        self._hold_micros = hold_micros
 
     def change(self, job_id: str, step: Step[R]) -> R:
         """Apply one step to one job, atomically and durably. A step may be tried again: it must be pure."""
@@ -116,7 +117,7 @@ class RedisStore:
 
     def set_stopped(self, stopped: bool) -> None:
         """Stop everything at every door, or end that. Once this returns, no `begin` is granted (I15)."""
-        self._server.ask("stop", int(stopped), round(HOLD_S * _MICROS), round(_GATE_S * _MICROS))
+        self._server.ask("stop", int(stopped), _LONGEST_HOLD, _GATE)
 
     def now(self) -> datetime:
         """The store's own clock, which all of a store's users share."""
@@ -173,7 +174,7 @@ class RedisStore:
         self._server.close()
 
     def _hold(self, job_id: str, until: float) -> _Hold:
-        _, now, stopped, epoch, held_until, kept = self._server.run("hold", job_id, round(HOLD_S * _MICROS))
+        _, now, stopped, epoch, held_until, kept = self._server.run("hold", job_id, self._hold_micros, _LONGEST_HOLD)
         # A write that comes when its caller has given up would be taken for one that did not happen.
         latest = int(now) + round((until - monotonic()) * _MICROS)
         moment = Moment(from_micros(int(now)), bool(stopped))

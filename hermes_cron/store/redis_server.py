@@ -113,13 +113,15 @@ class Server:
             StoreError: That cannot be found out within the deadline.
         """
         pause = _FIRST_PAUSE_S
-        while monotonic() < until:
+        while monotonic() + self._patience <= until:
             self._disconnect()
             try:
                 return bool(self.run("recall", *recall)[0] == "done")
             except redis.RedisError as fault:
                 _log.debug("the store %s does not tell yet whether a change was written: %s", self.where, fault)
             pause = _rest(pause, until)
+        # Until the deadline the write may still come through; what it is said to be has to stay so.
+        time.sleep(max(until - monotonic(), 0.0))
         detail = explain(error, self._place).message
         message = f"{detail} Whether the change was still written is not known."
         raise StoreError(message, hint="Look, then try again.") from error

@@ -43,7 +43,7 @@ def read_place(url: str) -> Place:
     if database is None or parts.fragment:
         raise _refused("must end with a database's number, or with none")
     db = int(database[1] or 0)
-    tls = parts.scheme == "rediss"
+    tls = parts.scheme.lower() == "rediss"
     prefix, chosen = _query(parts.query, tls)
     password = unquote(parts.password or "")
     options = {"host": host, "port": port, "db": db, **chosen}
@@ -53,7 +53,7 @@ def read_place(url: str) -> Place:
     return Place(f"{parts.scheme}://{shown}:{port}/{db}", prefix, tls, password, options)
 
 
-def _query(query: str, tls: bool) -> tuple[str, dict[str, str]]:
+def _query(query: str, tls: bool) -> tuple[str, dict[str, Any]]:
     allowed = ("prefix", *_TLS_OPTIONS) if tls else ("prefix",)
     chosen = dict(parse_qsl(query, keep_blank_values=True))
     for name in chosen:
@@ -62,9 +62,12 @@ def _query(query: str, tls: bool) -> tuple[str, dict[str, str]]:
     prefix = chosen.pop("prefix", PREFIX)
     if re.fullmatch(r"[\x21-\x7e]{1,100}", prefix) is None:
         raise _refused("has a prefix that is not 1 to 100 letters, digits and signs")
-    if chosen.get("ssl_cert_reqs", "required") not in ("required", "none"):
+    if not tls:
+        return prefix, {}
+    asked = chosen.setdefault("ssl_cert_reqs", "required")
+    if asked not in ("required", "none"):
         raise _refused("has an ssl_cert_reqs that is neither required nor none")
-    return prefix, chosen
+    return prefix, {**chosen, "ssl_check_hostname": asked == "required"}
 
 
 def _refused(what: str) -> ConfigError:
