@@ -198,4 +198,4 @@ def _due(job: Job, now: datetime) -> Iterator[datetime]:
     at = job.next_fire_at
     while at is not None and at <= now:
         yield at
-        at = job.fire_after(at)
+        at = None if job.anchored_at_completion else job.fire_after(at)
