@@ -163,16 +163,20 @@ def serve(
     try:
         _Application(make_app, options).run()
     except SystemExit as end:
-        if os.getpid() != master:
-            # A worker process ends here: what its parent does after `serve` is not its to do.
-            logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
-        if end.code == BOOT_ERROR:
-            raise HermesCronError("The server could not start.", hint="The line before this one says why.") from end
-        if end.code:
-            raise HermesCronError(f"The server ended with code {end.code}.") from end
+        _ended(end, master)
+
+
+def _ended(end: SystemExit, master: int) -> None:
+    if os.getpid() != master:
+        # A worker process ends here: what its parent does after `serve` is not its to do.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
+    if end.code == BOOT_ERROR:
+        raise HermesCronError("The server could not start.", hint="The line before this one says why.") from end
+    if end.code:
+        raise HermesCronError(f"The server ended with code {end.code}.") from end
 
 
 def end_from_within() -> None:
