@@ -14,6 +14,7 @@ from hermes_cron.api.openapi import Document, document
 from hermes_cron.api.operation import Resource
 from hermes_cron.apikeys import KeyRing
 from hermes_cron.client import Client
+from hermes_cron.dashboard import pages
 
 App = falcon.App[falcon.Request, falcon.Response]
 
@@ -27,7 +28,8 @@ def make_office(
     app.req_options.auto_parse_qs_csv = False
     app.req_options.keep_blank_qs_values = True
     resources = api_resources(client)
-    for resource in (*resources, Document(resources)):
+    shown = [kind(client, load) for kind in (pages.Overview, pages.Jobs, pages.Job, pages.Runs, pages.Run)]
+    for resource in (*resources, Document(resources), *shown, pages.Static()):
         app.add_route(resource.path, resource)
     app.add_error_handler(Exception, _refuse)
     app.add_error_handler(falcon.HTTPError, _refuse)
@@ -50,7 +52,13 @@ def openapi() -> dict[str, Any]:
 
 
 def _refuse(req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]) -> None:
-    refuse(resp, refusal_of(error))
+    """One form for programs; a page for who looks at pages."""
+    refusal = refusal_of(error)
+    refuse(resp, refusal)
+    looks = req.method == "GET" and not req.path.startswith("/api/") and "text/html" in (req.get_header("Accept") or "")
+    if looks:
+        resp.data = None
+        pages.show_refusal(resp, refusal.status, refusal.message)
 
 
 def _nobody() -> Client:
