@@ -131,7 +131,7 @@ class Job:
 
     def fire_following(self, last: datetime, now: datetime) -> datetime | None:
         """Its first fire after those that are due, `last` being the last of them; it lies in the future."""
-        return self.fire_after(now if self.anchored_at_completion else last)
+        return self.first_fire(now) if self.anchored_at_completion else self.fire_after(last)
 
     def fire_before(self, fire_at: datetime) -> datetime | None:
         """The due fire next before this one, if any: not before `next_fire_at`."""
