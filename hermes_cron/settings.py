@@ -87,7 +87,7 @@ def duration_text(seconds: float) -> str:
     for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
         if seconds % size == 0 and seconds >= size * (2 if unit == "d" else 1):
             return f"{seconds / size:.0f}{unit}"
-    return f"{seconds:g}s"
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
 
 
 def text(value: object) -> str:
