@@ -297,3 +297,17 @@ def test_a_waiting_fire_makes_no_wake_while_a_run_lives_and_is_due_at_its_end() 
     world.complete(run)
     assert world.record.arm.wake_at is not None
     assert world.record.arm.wake_at <= world.now
+
+
+def test_i14_a_fire_that_is_due_when_the_last_one_is_granted_is_skipped() -> None:
+    world = due(overlap="queue", repeat=2)
+    run = world.begun()
+    world.now += QUARTER
+    world.renew(run)
+    world.claim()
+    world.now += QUARTER
+    world.renew(run)
+    world.complete(run)
+    world.ran()
+    assert world.states() == {"12:15:00": "succeeded", "12:30:00": "succeeded", "12:45:00": "skipped"}
+    assert world.job.state is JobState.COMPLETED
