@@ -15,6 +15,7 @@ from hermes_cron.arm import LEASE, Order
 from hermes_cron.clock import boot_seconds, monotonic
 from hermes_cron.contract import BATCH_LIMIT, CALL_DEADLINE_S
 from hermes_cron.errors import NasError, NasRefused, StoreError
+from hermes_cron.failpoints import failpoint
 from hermes_cron.interfaces import Store
 from hermes_cron.providers.chronos import steps
 from hermes_cron.providers.chronos.backoff import Backoff
@@ -114,9 +115,13 @@ class Armer:
             # We were frozen meanwhile, and by now another may be calling: nothing is sent.
             outcomes = {order.job_id: NasError("This process was frozen.") for order in orders}
         elif orders:
+            failpoint("arm.leased")
             outcomes = work.make(orders, min(work.until, monotonic() + _CALLING_S))
+            failpoint("arm.called")
             self._judge(outcomes, work.found)
         work.waiting.extend(self._conclude(orders, outcomes, work.found))
+        if orders:
+            failpoint("arm.confirmed")
         return busy
 
     def _lease(self, work: _Settling) -> tuple[list[Order], list[str]]:
