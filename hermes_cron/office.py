@@ -23,7 +23,7 @@ def make_office(
     client: Callable[[], Client], load: Callable[[], Mapping[str, int | None]], keys: KeyRing | None, bind: str
 ) -> App:
     """The application that answers people and their programs; `client` is called at the first question it is for."""
-    app = falcon.App(middleware=[Guard(keys, name_of_bind(bind))])
+    app = falcon.App(middleware=[Guard(keys, name_of_bind(bind), pages.Static.paths)])
     app.req_options.strip_url_path_trailing_slash = False
     app.req_options.auto_parse_qs_csv = False
     app.req_options.keep_blank_qs_values = True

@@ -18,9 +18,6 @@ import falcon
 from hermes_cron.api.answers import Refusal
 from hermes_cron.apikeys import READ, WRITE, KeyRing
 
-OPEN_PREFIX = "/static/"
-"""Where the files of the page that asks for a key are; there is nothing of anybody in them."""
-
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
@@ -43,10 +40,14 @@ _log = logging.getLogger("hermes_cron.api.guard")
 
 
 class Guard:
-    """Falcon middleware: lets a request in, or raises Refusal; and tells the browser what a page may do."""
+    """Falcon middleware: lets a request in, or raises Refusal; and tells the browser what a page may do.
 
-    def __init__(self, keys: KeyRing | None, names: Collection[str] = ()) -> None:
+    `files` are the paths of what the page needs that asks for a key: they need none, nothing of anybody is in them.
+    """
+
+    def __init__(self, keys: KeyRing | None, names: Collection[str] = (), files: Collection[str] = ()) -> None:
         self._keys = keys
+        self._files = frozenset(files)
         self._names = LOCAL_NAMES | {name.lower() for name in names}
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -55,7 +56,7 @@ class Guard:
         resp.set_header("Cache-Control", "no-store")
         if self._keys is None:
             self._judge_local(req)
-        elif req.method != "GET" or not req.path.startswith(OPEN_PREFIX):
+        elif req.method != "GET" or req.path not in self._files:
             self._judge_key(req, self._keys)
 
     def _judge_key(self, req: falcon.Request, keys: KeyRing) -> None:

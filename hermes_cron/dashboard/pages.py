@@ -171,6 +171,7 @@ class Static:
 
     path = "/static/{name}"
     _KINDS: Mapping[str, str] = {"dashboard.js": "text/javascript; charset=utf-8", "dashboard.css": "text/css"}
+    paths = ("/static/dashboard.js", "/static/dashboard.css")
 
     def __init__(self) -> None:
         self._files = {name: (HERE / "static" / name).read_bytes() for name in self._KINDS}
