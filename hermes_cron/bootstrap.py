@@ -5,12 +5,10 @@ Nothing here connects to anything; what it makes connects at its first use.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import secrets
 import socket
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,63 +21,24 @@ from hermes_cron.app import HermesCron
 from hermes_cron.client import Client
 from hermes_cron.clock import utc_now
 from hermes_cron.config import Config
-from hermes_cron.errors import ConfigError, HermesCronError, TaskInvalid
+from hermes_cron.errors import ConfigError, HermesCronError
 from hermes_cron.execution import execute
 from hermes_cron.fire import Fire
-from hermes_cron.firing import Firing
+from hermes_cron.firing import Execute, Firing
+from hermes_cron.handover import Load
 from hermes_cron.interfaces import Broker, CronScheduler, FireVerifier, Store
-from hermes_cron.leases import Leases
+from hermes_cron.leases import GRACE_S, Leases, end_process
+from hermes_cron.loading import all_tasks, load_app
+from hermes_cron.pool import STOP_S, Pool
 from hermes_cron.providers import configured_cron_scheduler, resolve_cron_scheduler
 from hermes_cron.rules.claim import Claimer
 from hermes_cron.store import open_store
 from hermes_cron.task import Task
-from hermes_cron.tasks import box_tasks
 from hermes_cron.transport import is_shared, open_broker
 from hermes_cron.verify import get_fire_verifier, refuse_all
 from hermes_cron.worker import Worker
 
 _log = logging.getLogger("hermes_cron.bootstrap")
-
-
-def load_app(spec: str) -> HermesCron | None:
-    """The application that `module:attr` names, from the current folder or the path; None for an empty spec.
-
-    Raises:
-        ConfigError: It cannot be imported, or is none.
-    """
-    if not spec:
-        return None
-    module_name, _, attribute = spec.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found = importlib.import_module(module_name)
-        for part in (attribute or "app").split("."):
-            found = getattr(found, part)
-    except HermesCronError:
-        raise
-    except (Exception, SystemExit) as error:
-        hint = "Write -A module:attr, from the folder in which `import module` works."
-        words = f"The application {spec!r} cannot be loaded: {type(error).__name__}: {error}."
-        raise ConfigError(words, hint=hint, field="app") from error
-    if not isinstance(found, HermesCron):
-        raise ConfigError(f"{spec!r} is {type(found).__name__}, and not a HermesCron.", field="app")
-    return found
-
-
-def all_tasks(config: Config, app: HermesCron | None) -> Mapping[str, Task]:
-    """The tasks that jobs may name: those in the box, and the application's.
-
-    Raises:
-        TaskInvalid: The application declares one of a name that is in the box.
-    """
-    box = box_tasks(config.settings.tasks)
-    own = app.tasks if app is not None else {}
-    for name in own:
-        if name in box:
-            raise TaskInvalid(f"The task {name!r} is in the box; give yours another name.", field="task")
-    return {**box, **own}
 
 
 def the_store(config: Config) -> Store:
@@ -130,9 +89,8 @@ def open_client(config: Config, app: HermesCron | None = None) -> Client:
         # Opened at the first ring only: most commands need no queue.
         bell = partial(_ring, config)
     scheduler = configured_cron_scheduler(config.settings.cron, home=config.home)
-    return Client(
-        the_store(config), scheduler, all_tasks(config, app), bell=bell, timezone=config.settings.cron.timezone
-    )
+    tasks = all_tasks(config.settings.tasks, app)
+    return Client(the_store(config), scheduler, tasks, bell=bell, timezone=config.settings.cron.timezone)
 
 
 def web_client(config: Config, broker: Broker, store: Store) -> Client:
@@ -142,7 +100,7 @@ def web_client(config: Config, broker: Broker, store: Store) -> Client:
         ConfigError, ProviderError: The application or the configured provider is unusable.
     """
     scheduler = configured_cron_scheduler(config.settings.cron, home=config.home)
-    tasks = all_tasks(config, load_app(config.settings.app))
+    tasks = all_tasks(config.settings.tasks, load_app(config.settings.app))
     return Client(store, scheduler, tasks, bell=broker.enqueue, timezone=config.settings.cron.timezone)
 
 
@@ -175,6 +133,7 @@ class Crew:
     leases: Leases
     client: Client
     declare: Callable[[], None]
+    pool: Pool | None = None
     _started: threading.Event = field(default_factory=threading.Event)
 
     def busy(self) -> int:
@@ -185,12 +144,16 @@ class Crew:
         """Start everything, and return at once: the first fire must not wait for NAS's list (I9)."""
         self.scheduler.attach(self.store)
         self.leases.start()
+        if self.pool is not None:
+            self.pool.start()
         self.worker.start()
         threading.Thread(target=self._start_provider, name="hermes-cron-provider", daemon=True).start()
 
     def stop(self) -> None:
         """Drain, arm what is still wanted if NAS answers, and give everything back."""
         self.worker.stop()
+        if self.pool is not None:
+            self.pool.stop()
         self.scheduler.stop()
         self.leases.stop()
         self.broker.close()
@@ -213,22 +176,33 @@ def make_crew(config: Config, app: HermesCron | None, *, store: Store, broker: B
         ConfigError, ProviderError: The provider is unusable, and `cron.fallback` is `fail`.
     """
     settings = config.settings
-    if settings.worker.pool != "threads":
-        raise ConfigError("worker.pool can only be threads in this version.", field="worker.pool")
-    tasks = all_tasks(config, app)
+    tasks = all_tasks(config.settings.tasks, app)
     scheduler = resolve_cron_scheduler(settings.cron, home=config.home)
     lease = timedelta(seconds=settings.worker.lease_seconds)
-    leases = Leases(store, lease)
+    pool = _pool(config, tasks) if settings.worker.pool == "processes" else None
+    # A body in this process can only be ended with it; one in a process of its own is killed.
+    leases = Leases(store, lease, give_up=end_process if pool is None else pool.kill_lost)
     firing = Firing(
         store, broker, scheduler, Claimer(_worker_name(), lease), leases.keep,
-        lambda run, sign: execute(run, tasks, sign, utc_now), lambda: worker.awake(),  # noqa: PLW0108 - the worker is made below.
+        _in_threads(tasks) if pool is None else pool.execute, lambda: worker.awake(),  # noqa: PLW0108 - the worker is made below.
     )  # fmt: skip
     worker = Worker(
         store, broker, scheduler, firing.fire_due, leases.ask_all, concurrency=settings.worker.concurrency,
         drain=timedelta(seconds=settings.worker.drain_seconds),
+        grace=timedelta(seconds=GRACE_S if pool is None else STOP_S),
     )  # fmt: skip
     client = Client(store, scheduler, tasks, bell=broker.enqueue, timezone=settings.cron.timezone)
-    return Crew(store, broker, scheduler, worker, leases, client, partial(_declare, client, app))
+    return Crew(store, broker, scheduler, worker, leases, client, partial(_declare, client, app), pool)
+
+
+def _in_threads(tasks: Mapping[str, Task]) -> Execute:
+    return lambda run, sign: execute(run, tasks, sign, utc_now)
+
+
+def _pool(config: Config, tasks: Mapping[str, Task]) -> Pool:
+    settings = config.settings
+    load = Load(settings.app, settings.tasks, logging.getLogger().getEffectiveLevel())
+    return Pool(load, tasks, settings.worker.concurrency)
 
 
 def _declare(client: Client, app: HermesCron | None) -> None:

@@ -21,7 +21,7 @@ from hermes_cron.failpoints import failpoint
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import Broker, CronScheduler, Step, Store
 from hermes_cron.rules.claim import Claim, Claimer, claim
-from hermes_cron.rules.progress import Ended, begin, complete, hand_back
+from hermes_cron.rules.progress import Ended, begin, complete, died, hand_back
 from hermes_cron.run import Run, RunState, StopSign
 
 R = TypeVar("R")
@@ -37,7 +37,7 @@ _log = logging.getLogger("hermes_cron.firing")
 
 
 Execute = Callable[[Run, StopSign], Run]
-"""Run the body of a begun run; the run as it ended. Raises nothing."""
+"""Run the body of a begun run; the run as it ended, `abandoned` where its process died of it. Raises nothing."""
 
 Keep = Callable[[Run], AbstractContextManager[StopSign]]
 """Renew the lease of a run as long as the context lasts; the sign says when its body must stop."""
@@ -94,6 +94,8 @@ class Firing:
             back = sign.hand_back and ended.state is RunState.CANCELLED
             if back:
                 done = self._write(run, partial(hand_back, run=begun, reason=sign.reason))
+            elif ended.state is RunState.ABANDONED:
+                done = self._write(run, partial(died, run=begun, reason=ended.error))
             else:
                 done = self._write(run, partial(complete, run=ended))
             failpoint("firing.completed")

@@ -19,7 +19,7 @@ class RunState(enum.StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     ABANDONED = "abandoned"
-    """Taken over after its lease died, or handed back by a draining worker."""
+    """Taken over after its lease died, handed back by a draining worker, or left by its process, which died."""
 
 
 OPEN = frozenset({RunState.CLAIMED, RunState.STARTED})

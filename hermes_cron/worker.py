@@ -78,18 +78,20 @@ class _Slots:
 class Worker:
     """Consumes fires and sees each one through, `concurrency` at a time.
 
-    `fire_due` is `Firing.fire_due`; `ask_all` asks every running body to stop and hand its fire back. `start` and
-    `stop` are called once.
+    `fire_due` is `Firing.fire_due`; `ask_all` asks every running body to stop and hand its fire back, and
+    `grace` is how long these may take. `start` and `stop` are called once.
     """
 
     def __init__(
         self, store: Store, broker: Broker, scheduler: CronScheduler, fire_due: FireDue,
         ask_all: Callable[[str], None], *, concurrency: int = 4, drain: timedelta = timedelta(seconds=30),
+        grace: timedelta = timedelta(seconds=_STOP_S),
     ) -> None:  # fmt: skip
         self._store, self._broker, self._scheduler = store, broker, scheduler
         self._fire_due = fire_due
         self._ask_all = ask_all
         self._drain = drain.total_seconds()
+        self._grace = grace.total_seconds()
         self._slots = _Slots(concurrency)
         self._stopping = threading.Event()
         self._sweep_now = threading.Event()
@@ -130,7 +132,7 @@ class Worker:
         if not self._slots.wait_idle(self._drain):
             _log.warning("%d fires are still running: their bodies are asked to stop", self._slots.taken)
             self._ask_all("its worker drains")
-            if not self._slots.wait_idle(_STOP_S):
+            if not self._slots.wait_idle(self._grace):
                 _log.warning("%d bodies did not stop; this process ends without them", self._slots.taken)
         for thread in self._threads:
             if thread.is_alive():

@@ -17,6 +17,7 @@ from hermes_cron.config import Config
 from hermes_cron.config_check import check as problems_of
 from hermes_cron.errors import HermesCronError
 from hermes_cron.interfaces import CronScheduler, Store
+from hermes_cron.loading import all_tasks
 from hermes_cron.logs import one_line
 from hermes_cron.providers import configured_cron_scheduler
 from hermes_cron.record import Record
@@ -111,7 +112,7 @@ def _home(config: Config) -> Findings:
 
 
 def _app(session: Session) -> Findings:
-    tasks = bootstrap.all_tasks(session.config, session.app)
+    tasks = all_tasks(session.config.settings.tasks, session.app)
     named = session.config.settings.app
     names = ", ".join(sorted(tasks)[:10]) + (", ..." if len(tasks) > 10 else "")
     yield Finding(OK, "app", f"{named or 'none named'}; {len(tasks)} tasks: {names}")
@@ -166,7 +167,7 @@ def _queue(config: Config) -> Findings:
 
 def _jobs(session: Session, store: Store) -> Findings:
     jobs = [record.job for record in store.jobs() if record.job is not None]
-    tasks = bootstrap.all_tasks(session.config, session.app)
+    tasks = all_tasks(session.config.settings.tasks, session.app)
     yield Finding(OK, "jobs", f"{len(jobs)} in the store")
     if lost := [job.id for job in jobs if job.task not in tasks]:
         to_do = "Name the app that has their tasks with -A, here and for the worker."

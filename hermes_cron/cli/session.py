@@ -12,6 +12,7 @@ from hermes_cron import bootstrap
 from hermes_cron.app import HermesCron
 from hermes_cron.client import Client
 from hermes_cron.config import Config, load
+from hermes_cron.loading import load_app
 from hermes_cron.logs import set_up_logging
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,7 +49,7 @@ class Session:
     @cached_property
     def app(self) -> HermesCron | None:
         """The application, if one is named."""
-        return bootstrap.load_app(self.config.settings.app)
+        return load_app(self.config.settings.app)
 
     def client(self) -> Client:
         """The door to jobs, for a one-off command: quiet but for what went wrong."""

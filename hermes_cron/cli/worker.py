@@ -16,7 +16,7 @@ from hermes_cron.cli.session import Session, app_option, pass_session
 @click.option(
     "-c", "--concurrency", type=int, default=None, help="Runs at a time.  [env: HERMES_CRON_WORKER__CONCURRENCY]"
 )
-@click.option("--pool", default=None, help="threads.  [env: HERMES_CRON_WORKER__POOL]")
+@click.option("--pool", default=None, help="threads or processes.  [env: HERMES_CRON_WORKER__POOL]")
 @app_option
 @pass_session
 def worker(session: Session, concurrency: int | None, pool: str | None, late_app: str | None) -> None:

@@ -127,21 +127,24 @@ def _take_over(record: Record, moment: Moment, claimer: Claimer) -> tuple[Record
         entry = record.entry(run.key)
         if entry is None or not entry.open:
             continue
-        entry = replace(entry, deaths=entry.deaths + 1)
-        if barred(record, moment, entry) or (entry.deaths > _job(record).policy.reruns and not run.cancel):
-            record = _not_again(record, moment, entry, FireState.INTERRUPTED, "its worker died")
-        elif run.cancel:
-            record = _not_again(record, moment, entry, FireState.CANCELLED, run.cancel)
+        entry = after_death(record, moment, run, entry, "its worker died")
+        if not entry.open:
+            record = next_from_completion(record.with_entry(entry), moment)
         elif granted is None:
             record, granted = grant(record, moment, entry, claimer)
         else:
-            waiting = replace(entry, state=FireState.WAITING, since=moment.now, reason="handed back")
-            record = record.with_entry(waiting)
+            record = record.with_entry(entry)
     return record, granted
 
 
-def _not_again(record: Record, moment: Moment, entry: Entry, outcome: FireState, reason: str) -> Record:
-    return next_from_completion(record.with_entry(entry.settle(outcome, reason, moment.now)), moment)
+def after_death(record: Record, moment: Moment, run: Run, entry: Entry, reason: str) -> Entry:
+    """What becomes of a fire whose run died: it waits for another run while `reruns` allows. Dying is not failing."""
+    entry = replace(entry, deaths=entry.deaths + 1)
+    if barred(record, moment, entry) or (entry.deaths > _job(record).policy.reruns and not run.cancel):
+        return entry.settle(FireState.INTERRUPTED, reason, moment.now)
+    if run.cancel:
+        return entry.settle(FireState.CANCELLED, run.cancel, moment.now)
+    return replace(entry, state=FireState.WAITING, since=moment.now, reason=reason)
 
 
 def _retries_ready(record: Record, moment: Moment) -> Record:

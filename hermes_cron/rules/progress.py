@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from hermes_cron.job import JobState
 from hermes_cron.ledger import Entry, FireState
 from hermes_cron.record import Moment, Record
-from hermes_cron.rules.claim import barred, closed_because
+from hermes_cron.rules.claim import after_death, barred, closed_because
 from hermes_cron.rules.wake import guard_after, let_go, may_run, next_from_completion, settled
 from hermes_cron.run import Run, RunState
 
@@ -93,6 +93,21 @@ def hand_back(record: Record, moment: Moment, *, run: Run, reason: str) -> tuple
         over = held.cancel or barred(record, replace(moment, stopped=False), entry)
         waiting = replace(entry, state=FireState.WAITING, since=moment.now, reason="handed back")
         record = record.with_entry(entry.settle(FireState.CANCELLED, over, moment.now) if over else waiting)
+    return _closed(record, moment)
+
+
+def died(record: Record, moment: Moment, *, run: Run, reason: str) -> tuple[Record, Ended]:
+    """The run's process died under it, and its worker lives to say so: as if the worker had died, only sooner.
+
+    Its fire is run again while `reruns` allows, else `interrupted`. A global stop is no such reason, as above.
+    """
+    held = _held(record, run)
+    if held is None:
+        return record, Ended(written=False)
+    record = record.with_run(replace(held, state=RunState.ABANDONED, ended_at=moment.now, error=reason))
+    entry = record.entry(run.key)
+    if entry is not None and entry.open:
+        record = record.with_entry(after_death(record, replace(moment, stopped=False), held, entry, reason[:200]))
     return _closed(record, moment)
 
 

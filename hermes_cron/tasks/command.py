@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 from hermes_cron.clock import monotonic
-from hermes_cron.tasks.keeper import order
+from hermes_cron.keeper import Keeper, write_some
 
 STOP_GRACE_S = 4.0
 """From SIGTERM to SIGKILL. A worker that has lost its lease waits 5 s for a body, so this must be less."""
@@ -23,7 +20,6 @@ KEPT_BYTES = 64 * 1024
 _LEFTOVER_S = 1.0
 _POLL_S = 0.05
 _CHUNK = 64 * 1024
-_KEEPER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("keeper.py")))
 
 
 class Tail:
@@ -70,49 +66,48 @@ def run_command(
         OSError: It cannot be started.
         ValueError: A NUL or `=` stands where it cannot.
     """
-    attendance = _Attendance(order(argv, env), cwd, data)
+    keeper = Keeper(
+        argv, env, cwd=cwd, stdin=subprocess.PIPE if data else subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    attendance = _Attendance(keeper, data)
     try:
         stopped = attendance.until_end(stop)
     finally:
         attendance.close()
-    if attendance.error:
-        raise OSError(attendance.error, os.strerror(attendance.error))
-    return Ended(attendance.exit_code, attendance.stdout, attendance.stderr, stopped)
+    if keeper.error:
+        raise OSError(keeper.error, os.strerror(keeper.error))
+    return Ended(keeper.exit_code, attendance.stdout, attendance.stderr, stopped)
 
 
 class _Attendance:
     """One command under its keeper: the pipes are pumped and the end is awaited, in the calling thread."""
 
-    def __init__(self, words: bytes, cwd: str | None, data: bytes) -> None:
+    def __init__(self, keeper: Keeper, data: bytes) -> None:
         self.stdout = Tail()
         self.stderr = Tail()
-        self.exit_code = -signal.SIGKILL
-        self.error = 0
-        self._over = False
         self._asked = False
-        self._group = 0
-        self._said = b""
         self._pipes = selectors.DefaultSelector()
-        self._keeper, self._lifeline, self._status = _start_keeper(cwd, with_input=bool(data))
-        self._attend(self._lifeline, words)
-        self._attend(self._keeper.stdin, data)
-        self._pipes.register(self._status, selectors.EVENT_READ, self._hear)
-        for pipe, tail in ((self._keeper.stdout, self.stdout), (self._keeper.stderr, self.stderr)):
+        self._keeper, process = keeper, keeper.process
+        self._attend(keeper.lifeline, keeper.words)
+        self._attend(process.stdin, data)
+        self._pipes.register(keeper.status, selectors.EVENT_READ, keeper.hear)
+        for pipe, tail in ((process.stdout, self.stdout), (process.stderr, self.stderr)):
             if pipe is not None:
                 self._pipes.register(pipe, selectors.EVENT_READ, tail.add)
 
     def until_end(self, stop: Callable[[], bool]) -> bool:
         """Attend it until its group is gone; whether it had to be stopped."""
         kill_at: float | None = None
-        while not self._over or (kill_at is not None and self._open()):
+        while not self._keeper.over or (kill_at is not None and self._open()):
             self._pump()
-            if kill_at is None and not self._over and stop():
+            if kill_at is None and not self._keeper.over and stop():
                 kill_at = monotonic() + STOP_GRACE_S
             if kill_at is not None:
                 self._terminate()
                 if monotonic() >= kill_at:
                     break
-        self._signal(signal.SIGKILL)
+        self._keeper.signal(signal.SIGKILL)
         # What is left to read is read; a process that has left the group may hold the pipes open for ever.
         until = monotonic() + _LEFTOVER_S
         while self._open() and monotonic() < until:
@@ -121,16 +116,8 @@ class _Attendance:
 
     def close(self) -> None:
         """Kill what is left of the group, and give everything back."""
-        self._signal(signal.SIGKILL)
         self._pipes.close()
-        for pipe in (self._lifeline, self._status, self._keeper.stdin, self._keeper.stdout, self._keeper.stderr):
-            if pipe is not None:
-                pipe.close()
-        try:
-            self._keeper.wait(_LEFTOVER_S)
-        except subprocess.TimeoutExpired:
-            # Even a killed process can hang, in a system call; we do not hang with it.
-            self._keeper.kill()
+        self._keeper.close()
 
     def _attend(self, pipe: IO[bytes] | None, data: bytes) -> None:
         if pipe is not None:
@@ -139,32 +126,14 @@ class _Attendance:
 
     def _open(self) -> bool:
         """Whether there may be more to read from the command."""
-        return any(callable(key.data) and key.fileobj is not self._status for key in self._pipes.get_map().values())
+        keys = self._pipes.get_map().values()
+        return any(callable(key.data) and key.fileobj is not self._keeper.status for key in keys)
 
     def _terminate(self) -> None:
         """Ask the group to end, once, as soon as it is known."""
-        if self._group and not self._asked:
+        if self._keeper.group and not self._asked:
             self._asked = True
-            self._signal(signal.SIGTERM)
-
-    def _signal(self, number: int) -> None:
-        # The keeper does not reap the command before `close`, so nobody else can have its group's number.
-        if self._group:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._group, number)
-
-    def _hear(self, chunk: bytes) -> None:
-        """Take what the keeper says; when it says no more, it is over."""
-        *lines, self._said = (self._said + chunk).split(b"\n")
-        for line in lines:
-            word, _, number = line.partition(b" ")
-            if word == b"pid":
-                self._group = int(number)
-            elif word == b"error":
-                self.error = int(number)
-            else:
-                self.exit_code, self._over = int(number), True
-        self._over = self._over or not chunk
+            self._keeper.signal(signal.SIGTERM)
 
     def _pump(self) -> None:
         for key, _ in self._pipes.select(_POLL_S):
@@ -174,42 +143,11 @@ class _Attendance:
                 if not chunk:
                     self._pipes.unregister(key.fileobj)
             else:
-                rest = key.data[_write(key.fd, key.data[:_CHUNK]) :]
+                rest = key.data[write_some(key.fd, key.data[:_CHUNK]) :]
                 if rest:
                     self._pipes.modify(key.fileobj, selectors.EVENT_WRITE, rest)
                 else:
                     self._pipes.unregister(key.fileobj)
-                    if key.fileobj is self._keeper.stdin:
+                    if key.fileobj is self._keeper.process.stdin:
                         # The command reads to the end of its input, and this is where it ends.
-                        self._keeper.stdin.close()
-
-
-def _start_keeper(cwd: str | None, *, with_input: bool) -> tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]:
-    """The keeper, our end of its lifeline, and the pipe that it reports by."""
-    theirs, lifeline = os.pipe()
-    status, report = os.pipe()
-    try:
-        # A session of its own: no terminal for the command to ask for passwords at, no Ctrl-C of ours for either.
-        keeper = subprocess.Popen(  # noqa: S603 - our own file, run by our own interpreter.
-            [*_KEEPER, str(theirs), str(report)], cwd=cwd, env={}, start_new_session=True, bufsize=0,
-            pass_fds=(theirs, report), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            stdin=subprocess.PIPE if with_input else subprocess.DEVNULL,
-        )  # fmt: skip
-    except BaseException:
-        os.close(lifeline)
-        os.close(status)
-        raise
-    finally:
-        os.close(theirs)
-        os.close(report)
-    return keeper, os.fdopen(lifeline, "wb", 0), os.fdopen(status, "rb", 0)
-
-
-def _write(descriptor: int, data: memoryview) -> int:
-    """How much of it was written; all of it where the other end is gone, for then nobody wants it."""
-    try:
-        return os.write(descriptor, data)
-    except BlockingIOError:
-        return 0
-    except BrokenPipeError:
-        return len(data)
+                        self._keeper.process.stdin.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -11,6 +10,7 @@ from pathlib import PurePath
 
 from hermes_cron.clock import instant_text, monotonic
 from hermes_cron.errors import TaskFailed, TaskInvalid
+from hermes_cron.keeper import ending
 from hermes_cron.run import Run
 from hermes_cron.tasks.command import Ended, Tail, run_command
 from hermes_cron.tasks.excerpt import last_of, one_line
@@ -103,10 +103,4 @@ def _words(program: str, ended: Ended) -> str:
     tail = f"; it said: {said}" if said else ""
     if ended.stopped:
         return f"{name} was stopped{tail}"
-    if ended.exit_code < 0:
-        try:
-            cause = signal.Signals(-ended.exit_code).name
-        except ValueError:
-            cause = f"signal {-ended.exit_code}"
-        return f"{name} was killed by {cause}{tail}"
-    return f"{name} ended with exit code {ended.exit_code}{tail}"
+    return f"{name} {ending(ended.exit_code)}{tail}"

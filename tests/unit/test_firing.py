@@ -270,6 +270,15 @@ def test_hands_back_what_its_worker_stopped(stage: Stage) -> None:
     assert stage.real.runs("a")[0].state is RunState.ABANDONED
 
 
+def test_tells_of_a_run_whose_process_died(stage: Stage) -> None:
+    stage.due()
+    stage.body = lambda run, sign: replace(run, state=RunState.ABANDONED, error="its process was killed by SIGSEGV")
+    stage.fire()
+    assert stage.said == ["claim", "ack", "arm a", "begin", "run", "died", "ring a", "arm a"]
+    assert stage.outcome() == "waiting"
+    assert stage.real.runs("a")[0].error == "its process was killed by SIGSEGV"
+
+
 def test_completes_what_ended_before_it_heard_of_the_drain(stage: Stage) -> None:
     stage.due()
 

@@ -103,6 +103,11 @@ class Workers(RuleBasedStateMachine):
 
     @rule(which=indices)
     @precondition(lambda self: self.handles)
+    def the_process_of_a_run_dies(self, which: int) -> None:
+        self._fenced(which, self.world.died)
+
+    @rule(which=indices)
+    @precondition(lambda self: self.handles)
     def a_run_is_renewed(self, which: int) -> None:
         self._fenced(which, self.world.renew)
 

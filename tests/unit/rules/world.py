@@ -18,7 +18,7 @@ from hermes_cron.policy import Policy
 from hermes_cron.record import Moment, Record
 from hermes_cron.rules import change
 from hermes_cron.rules.claim import Claim, Claimer, claim
-from hermes_cron.rules.progress import Ended, Lost, begin, complete, hand_back, renew
+from hermes_cron.rules.progress import Ended, Lost, begin, complete, died, hand_back, renew
 from hermes_cron.run import Run, RunState
 from hermes_cron.schedule import Schedule
 
@@ -99,6 +99,10 @@ class World:
     def hand_back(self, run: Run) -> Ended:
         """Give a run back."""
         return self.apply(hand_back, run=run, reason="draining")  # type: ignore[no-any-return]
+
+    def died(self, run: Run) -> Ended:
+        """Tell that a run's process died under it."""
+        return self.apply(died, run=run, reason="its process was killed by SIGSEGV")  # type: ignore[no-any-return]
 
     def ran(self, state: RunState = RunState.SUCCEEDED) -> Run:
         """Claim, begin and complete."""

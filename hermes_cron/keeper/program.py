@@ -1,7 +1,8 @@
 """Starts one command, and kills its process group when whoever asked for it is gone: run as a program.
 
 A command must not outlive the worker that holds its run's lease, however that worker ended, so the command's parent
-is not the worker but this program: it knows the group before the command begins. What to run comes through a pipe,
+is not the worker but this program, which knows the group before the command begins. Even a command that is stopped,
+or stuck where it cannot look after itself, ends with its group. What to run comes through a pipe,
 the lifeline; when that ends, so does the command. The other way go three lines: `pid N`, `error ERRNO`, `end CODE`.
 """
 

@@ -1,0 +1,170 @@
+"""`python -m hermes_cron.child`: one process of a worker's pool; runs what it is handed, one run after another.
+
+The channel to the worker comes as standard input, so that nothing else has to be inherited; the body gets an empty
+one instead. What the body prints goes to the worker too, by a pipe of its own: it cannot be taken for a message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hermes_cron.clock import utc_now
+from hermes_cron.errors import HermesCronError
+from hermes_cron.execution import execute
+from hermes_cron.handover import Lines, ended_message, line, read_load, read_run
+from hermes_cron.loading import all_tasks, load_app
+from hermes_cron.run import Run, StopSign
+from hermes_cron.task import Task
+
+_CHUNK = 64 * 1024
+_LOG_CHARS = 8000
+_TWICE = 70
+_PR_SET_PDEATHSIG = 1
+_OOM_SCORE = "500"
+
+
+class Channel:
+    """The way to the worker. What a fork of this process says does not go there: it would be taken for ours."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    @property
+    def ours(self) -> bool:
+        """Whether this is still the process that the channel was given to."""
+        return os.getpid() == self._pid
+
+    def tell(self, message: Mapping[str, object]) -> None:
+        """Send one message; where the worker is gone, nobody wants it."""
+        with self._lock, contextlib.suppress(OSError):
+            self._channel.sendall(line(message))
+
+    def messages(self) -> Iterator[Mapping[str, Any]]:
+        """What the worker says, until it is gone."""
+        lines = Lines()
+        with contextlib.suppress(OSError):
+            while chunk := self._channel.recv(_CHUNK):
+                yield from lines.add(chunk)
+
+
+class Forward(logging.Handler):
+    """Hands what is logged here to the worker, whose log it belongs in."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record."""
+        try:
+            text = self.format(record)
+        except Exception as error:  # noqa: BLE001 - a mistake in a log call must not end a body.
+            text = f"{record.msg} (which cannot be filled in: {type(error).__name__})"
+        if len(text) > _LOG_CHARS:
+            text = f"{text[: _LOG_CHARS // 2]} ... {text[-_LOG_CHARS // 2 :]}"
+        if self._channel.ours:
+            self._channel.tell({"log": [record.levelno, record.name, text]})
+        else:
+            sys.stderr.write(f"{record.levelname} {record.name}: {text}\n")
+
+
+class Child:
+    """Runs what comes, in the main thread, where a body may handle signals; listens in another."""
+
+    def __init__(self, channel: Channel, messages: Iterator[Mapping[str, Any]], tasks: Mapping[str, Task]) -> None:
+        self._channel = channel
+        self._messages = messages
+        self._tasks = tasks
+        self._orders: queue.SimpleQueue[tuple[Run, StopSign] | None] = queue.SimpleQueue()
+        self._busy = False
+
+    def serve(self) -> None:
+        """Run one run after another, until the worker lets go."""
+        threading.Thread(target=self._listen, name="hermes-cron-channel", daemon=True).start()
+        while (order := self._orders.get()) is not None:
+            run, sign = order
+            ended = execute(run, self._tasks, sign, utc_now)
+            if not self._channel.ours:
+                # A body that forked and let both return: its other half is the one that was asked.
+                os._exit(_TWICE)
+            for stream in (sys.stdout, sys.stderr):
+                # A body may have closed it, or put anything in its place.
+                with contextlib.suppress(Exception):
+                    stream.flush()
+            self._busy = False
+            self._channel.tell({"ended": ended_message(ended)})
+
+    def _listen(self) -> None:
+        sign = StopSign()
+        for message in self._messages:
+            if "run" in message:
+                self._busy, sign = True, StopSign()
+                self._orders.put((read_run(message["run"]), sign))
+            elif "stop" in message:
+                sign.put_up(message["stop"], hand_back=message["hand_back"])
+        if self._busy:
+            # The worker is gone, and with it the lease: nothing of this may go on.
+            end_group()
+        self._orders.put(None)
+
+
+def end_group() -> None:
+    """Kill this process, and whatever it started that stayed in its group."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(_TWICE)
+
+
+def _private_channel() -> socket.socket:
+    """The channel on a descriptor that nothing inherits, and an empty standard input in its place."""
+    channel = socket.socket(fileno=os.dup(0))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return channel
+
+
+def _tie_to_the_keeper() -> None:
+    """Linux: die when the keeper does, and before the worker does where memory runs out."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+
+
+def main() -> None:
+    """Load what is to be loaded, say so, and run what comes."""
+    _tie_to_the_keeper()
+    channel = Channel(_private_channel())
+    messages = channel.messages()
+    first = next(messages, None)
+    if first is None:
+        return
+    load = read_load(first)
+    root = logging.getLogger()
+    root.handlers[:] = [Forward(channel)]
+    root.setLevel(load.level)
+    try:
+        tasks = all_tasks(load.tasks, load_app(load.app))
+    except HermesCronError as error:
+        channel.tell({"broken": str(error)})
+        return
+    channel.tell({"ready": True})
+    Child(channel, messages, tasks).serve()
+
+
+if __name__ == "__main__":
+    main()
