@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import shutil
 import signal
@@ -42,7 +41,7 @@ class Server(ABC):
     def command(self) -> list[str]:
         """How it is started."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most need nothing.
         """Make what it needs before its first start."""
 
     def environment(self) -> dict[str, str]:
@@ -120,7 +119,7 @@ class Postgres(Server):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.bin = Path(sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1])
+        self.bin = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
 
     def prepare(self) -> None:
         data = self.folder / "data"
@@ -183,7 +182,7 @@ class Rabbit(Server):
         }  # fmt: skip
 
     def command(self) -> list[str]:
-        return [sorted(glob.glob("/usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server"))[-1]]
+        return [str(sorted(Path("/usr/lib/rabbitmq/lib").glob("*/sbin/rabbitmq-server"))[-1])]
 
     def start(self, seconds: float = 90) -> None:
         super().start(seconds)

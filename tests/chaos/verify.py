@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -80,7 +81,7 @@ def _overlaps(runs: list[Run]) -> list[str]:
     found = []
     for job_id, mine in by_job.items():
         mine.sort(key=lambda run: run.fence)
-        for earlier, later in zip(mine, mine[1:], strict=False):
+        for earlier, later in itertools.pairwise(mine):
             if earlier.ended_at is None or (later.claimed_at is not None and earlier.ended_at > later.claimed_at):
                 found.append(f"{job_id}: {earlier.id} until {earlier.ended_at}, {later.id} from {later.claimed_at}")
     return found
