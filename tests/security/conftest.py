@@ -9,8 +9,9 @@ import pytest
 
 from tests.integration.conftest import make_system, redis_url
 from tests.security.front import Front
+from tests.unit.verify.conftest import host
 
-__all__ = ["front", "make_system", "redis_url"]
+__all__ = ["front", "host", "make_system", "redis_url"]
 
 
 @pytest.fixture(scope="module")

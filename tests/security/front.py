@@ -24,15 +24,22 @@ class Front:
     """The processes, and raw sockets to them."""
 
     def __init__(self, home: Path, broker_url: str, **env: str) -> None:
-        pinned = {"NAS_JWKS_URL": "", "NAS_PUBLIC_KEY": json.dumps(PAIR.jwk)}
-        env |= {f"HERMES_CRON_CRON__CHRONOS__{name}": value for name, value in pinned.items()}
-        self.system = System(home, broker_url, env=env)
+        chronos = "HERMES_CRON_CRON__CHRONOS__"
+        pinned = {f"{chronos}NAS_JWKS_URL": "", f"{chronos}NAS_PUBLIC_KEY": json.dumps(PAIR.jwk)}
+        self.system = System(home, broker_url, env=pinned | env)
         self.system.token_file.touch(0o600)
         self.address: tuple[str, int] = self.system.web_socket.getsockname()
 
     def start(self) -> None:
-        self.system.start_web()
+        self.web = self.system.start_web()
         self.system.wait(lambda: self.system.answers(f"{self.system.callback_url}/readyz"), "the web is ready")
+
+    def restart(self) -> None:
+        """End the web, and start it anew: what it knows now is what stands on disk."""
+        self.web.terminate()
+        assert self.web.wait(20) == 0
+        self.web = self.system.start_web()
+        self.system.wait(lambda: self.system.answers(f"{self.system.callback_url}/healthz"), "the web answers")
 
     def close(self) -> None:
         self.system.close()
