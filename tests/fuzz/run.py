@@ -3,8 +3,8 @@
     python -m venv /tmp/fuzz && /tmp/fuzz/bin/pip install atheris -e .
     /tmp/fuzz/bin/python -m tests.fuzz.run verifier /tmp/corpus-verifier -max_total_time=600
 
-Targets: verifier, webhook, fields, message. What comes after the folder goes to libFuzzer. A finding is left in the current
-folder as crash-*, and given to the same command instead of the folder it is run again.
+Targets: verifier, webhook, fields, message. What comes after the folder goes to libFuzzer. A finding is left in the
+current folder as crash-*, and given to the same command instead of the folder it is run again.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ def seeds(name: str) -> list[bytes]:
     bound = json.dumps(good_claims(job_id="tides.north", fire_at="2026-03-14T09:00:00Z", jti="a", sub="b")).encode()
     return {
         "webhook": [fire, b'{"job_id":"a"}', b'{"job_id":"a","fire_at":"2026-03-14T09:00:00Z"}', b"[]", b"{"],
-        "fields": [b"a", b"a\0002026-03-14T09:00:00Z", b"a.b:c@d\0002026-03-14T09:00:00.5+02:00\0x", b"_wake.1\00020260314"],
+        "fields": [b"a", b"a\0002026-03-14T09:00:00Z", b"a.b:c@d\0002026-03-14T09:00:00.5+02:00\0x"],
         "message": [encode(Fire("a")), encode(Fire("a", CLOCK(), "sweep", CLOCK(), {"a": "b"})), b"{}", b"\x80\x04."],
         "verifier": [
             b"\0" + GOOD.encode(), b"\0a.b.c", b"\x42" + b'{"alg":"none"}', b"\x43" + claims, b"\x44" + bytes(64),
