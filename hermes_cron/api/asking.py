@@ -70,6 +70,11 @@ def read_query(req: falcon.Request, form: type[T]) -> T:
         raise _misshapen(error, "query_invalid") from error
 
 
+def given(value: T | msgspec.UnsetType) -> T | None:
+    """The parameter; None where it is not there. It is never null: that is the text `null`."""
+    return None if isinstance(value, msgspec.UnsetType) else value
+
+
 def tag_of(job: Job) -> str:
     """The ETag of a job: of what was ordered, not of where it stands."""
     return f'"{job.revision}"'

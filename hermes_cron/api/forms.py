@@ -18,7 +18,7 @@ JobState = Literal["scheduled", "paused", "completed"]
 FireState = Literal["waiting", "running", "succeeded", "failed", "missed", "skipped", "cancelled", "interrupted"]
 ArmState = Literal["armed", "wanted", "disarm wanted", "none", "ticker"]
 Limit = Annotated[int, Meta(ge=1, le=500, description="How many at most.")]
-Cursor = Annotated[str, Meta(max_length=1000, description="`next` of the page before.")]
+Cursor = Annotated[str, Meta(min_length=1, max_length=1000, description="`next` of the page before.")]
 Anchor = Literal["fire", "completion"]
 
 
@@ -79,16 +79,16 @@ class PageQuery(Struct, forbid_unknown_fields=True):
     """Which page of a list."""
 
     limit: Limit = 50
-    cursor: Cursor | None = None
+    cursor: Cursor | UnsetType = UNSET
 
 
 class RunsQuery(Struct, forbid_unknown_fields=True):
     """Which page of the ledger, of which job, and with which outcome."""
 
-    job: Annotated[str, Meta(max_length=255, description="Fires of this job only.")] | None = None
-    state: FireState | None = None
+    job: Annotated[str, Meta(min_length=1, max_length=255, description="Fires of this job only.")] | UnsetType = UNSET
+    state: FireState | UnsetType = UNSET
     limit: Limit = 50
-    cursor: Cursor | None = None
+    cursor: Cursor | UnsetType = UNSET
 
 
 class ArmsQuery(Struct, forbid_unknown_fields=True):
@@ -96,7 +96,7 @@ class ArmsQuery(Struct, forbid_unknown_fields=True):
 
     sentinels: bool = False
     limit: Limit = 50
-    cursor: Cursor | None = None
+    cursor: Cursor | UnsetType = UNSET
 
 
 class NextQuery(Struct, forbid_unknown_fields=True):

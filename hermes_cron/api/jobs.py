@@ -13,6 +13,7 @@ from hermes_cron import views
 from hermes_cron.api import forms
 from hermes_cron.api.answers import Refusal, answer
 from hermes_cron.api.asking import (
+    given,
     idempotency_key,
     read_body,
     read_optional_body,
@@ -57,7 +58,7 @@ class Jobs(_Jobs):
         """List jobs, by id."""
         query, client = read_query(req, forms.PageQuery), self._client()
         records = [record for record in client.list() if record.job is not None]
-        page, after = page_by_id(records, lambda record: record.job_id, query.limit, query.cursor)
+        page, after = page_by_id(records, lambda record: record.job_id, query.limit, given(query.cursor))
         items = [job_view(client, record, record.job) for record in page if record.job is not None]
         answer(resp, {"items": items, "next": after})
 

@@ -9,7 +9,7 @@ import falcon
 from hermes_cron import views
 from hermes_cron.api import forms
 from hermes_cron.api.answers import answer
-from hermes_cron.api.asking import read_query
+from hermes_cron.api.asking import given, read_query
 from hermes_cron.api.jobs import asked_view
 from hermes_cron.api.operation import operation
 from hermes_cron.api.pages import no_cursor
@@ -33,16 +33,15 @@ class Ledger:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """List fires, the newest first, each with its outcome and its runs."""
         query, client = read_query(req, forms.RunsQuery), self._client()
-        states = (FireState(query.state),) if query.state else ()
+        job_id, state = given(query.job), given(query.state)
         try:
-            page = ledger_page(client, query.job, states, query.limit, query.cursor)
+            page = ledger_page(client, job_id, (FireState(state),) if state else (), query.limit, given(query.cursor))
         except ValueError as error:
             raise no_cursor() from error
-        entries = page.entries
-        if not entries and query.job is not None:
+        if not page.entries and job_id is not None:
             # Of a job that is no more the ledger stays; of one that never was, the id is wrong.
-            client.get(query.job)
-        rows = views.fire_views(entries, runs_of(client, query.job, entries))
+            client.get(job_id)
+        rows = views.fire_views(page.entries, runs_of(client, job_id, page.entries))
         answer(resp, {"items": rows, "next": page.after})
 
 

@@ -21,10 +21,11 @@ _PARAMETER = re.compile(r"{(\w+)}")
 _WORDS = {
     400: "The request cannot be read.", 401: "It has no good API key.", 403: "It may not do this.",
     404: "There is no such thing.", 409: "The state does not allow it.", 412: "It was changed meanwhile.",
-    413: "The body is too long.", 415: "The body is no JSON.", 421: "It called us by an unknown name.",
-    422: "It cannot be so.", 500: "Something went wrong here.", 503: "Store or NAS cannot be reached; try again.",
+    413: "The body is too long.", 414: "The URL is too long; the server itself says so.",
+    415: "It was not sent as JSON.", 421: "It called us by an unknown name.", 422: "It cannot be so.",
+    500: "Something went wrong here.", 503: "Store or NAS cannot be reached; try again.",
 }  # fmt: skip
-_ALWAYS = (401, 403, 421, 500, 503)
+_ALWAYS = (401, 403, 414, 421, 500, 503)
 _HEADERS = {
     "If-Match": "The ETag that the job must still have.",
     "Idempotency-Key": "Names this request: repeated, it makes nothing new, and is answered 201 again.",
@@ -81,7 +82,7 @@ def _operation(path: str, method: str, told: Operation, schema_of: Mapping[str, 
     found: dict[str, Any] = {
         "operationId": _id(path, method), "summary": told.summary, "x-scope": READ if method == "get" else WRITE,
         "parameters": [*_path_parameters(path), *_headers(told), *_query(told)],
-        "responses": _responses(told, schema_of),
+        "responses": _responses(method, told, schema_of),
     }  # fmt: skip
     if told.body is not None:
         content = {"application/json": {"schema": schema_of[str(told.body)]}}
@@ -113,30 +114,22 @@ def _query(told: Operation) -> list[dict[str, Any]]:
         return []
     schema = msgspec.json.schema(told.query)["$defs"][told.query.__name__]
     return [
-        {"name": name, "in": "query", "required": False, "schema": _without_null(part)}
-        for name, part in schema["properties"].items()
+        {"name": name, "in": "query", "required": False, "schema": part} for name, part in schema["properties"].items()
     ]
 
 
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter is there or not there; it is never null."""
-    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
-    rest = {name: value for name, value in schema.items() if name != "anyOf" and value is not None}
-    if len(kinds) == 1:
-        return {**rest, **kinds[0]}
-    if isinstance(rest.get("enum"), list):
-        rest["enum"] = [value for value in rest["enum"] if value is not None]
-    return rest
-
-
-def _responses(told: Operation, schema_of: Mapping[str, Any]) -> dict[str, Any]:
+def _responses(method: str, told: Operation, schema_of: Mapping[str, Any]) -> dict[str, Any]:
     reads = (400,) if told.query is not None or told.headers else ()
-    takes = (400, 413, 415) if told.body is not None else ()
-    refused = sorted({*told.refusals, *reads, *takes, *_ALWAYS})
+    takes = (400, 413) if told.body is not None else ()
+    changes = (415,) if method != "get" else ()
+    refused = sorted({*told.refusals, *reads, *takes, *changes, *_ALWAYS})
     error = {"application/json": {"schema": schema_of[str(forms.Error)]}}
     return {
         **{str(status): {
             "description": "Done.", "content": {"application/json": {"schema": schema_of[str(kind)]}},
         } for status, kind in told.answers.items()},
-        **{str(status): {"description": _WORDS[status], "content": error} for status in refused},
+        **{
+            str(status): {"description": _WORDS[status]} | ({"content": error} if status != 414 else {})
+            for status in refused
+        },
     }  # fmt: skip

@@ -9,7 +9,7 @@ import falcon
 from hermes_cron import views
 from hermes_cron.api import forms
 from hermes_cron.api.answers import answer
-from hermes_cron.api.asking import read_query
+from hermes_cron.api.asking import given, read_query
 from hermes_cron.api.operation import operation
 from hermes_cron.api.pages import page_by_id
 from hermes_cron.client import Client
@@ -29,7 +29,7 @@ class Arms:
         query, client = read_query(req, forms.ArmsQuery), self._client()
         every = [views.arm_view(record, confirms=client.confirms) for record in client.arms()]
         rows = [row for row in every if row["state"] != "none" and (query.sentinels or not row["sentinel"])]
-        page, after = page_by_id(rows, lambda row: str(row["job_id"]), query.limit, query.cursor)
+        page, after = page_by_id(rows, lambda row: str(row["job_id"]), query.limit, given(query.cursor))
         answer(resp, {"items": list(page), "next": after})
 
 

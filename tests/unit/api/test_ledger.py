@@ -92,6 +92,12 @@ def test_the_ledger_of_a_job_that_is_no_more_stays(busy: Api) -> None:
     assert len(busy.good("GET", f"{RUNS}?job=b")["items"]) == 4
 
 
+def test_a_parameter_is_text_even_where_it_says_null(busy: Api) -> None:
+    assert code(busy.ask("GET", f"{RUNS}?job=null")) == (404, "job_not_found")
+    for query in ("state=null", "cursor=null", "job="):
+        assert code(busy.ask("GET", f"{RUNS}?{query}")) == (400, "query_invalid")
+
+
 @pytest.mark.parametrize("cursor", ["x", "W10", "WyJhIl0", "WzEsMiwzLDRd", "%00", "WyJhIiwiYiIsImMiLCJkIl0"])
 def test_it_refuses_a_cursor_of_somebody_else(api: Api, cursor: str) -> None:
     assert code(api.ask("GET", f"{RUNS}?cursor={cursor}")) == (400, "query_invalid")

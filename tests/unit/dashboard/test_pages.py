@@ -23,7 +23,8 @@ from tests.unit.parts import LEASE
 PAGES = ["/", "/jobs", "/jobs/tide.north", "/runs", "/runs?job=tide.north&state=failed"]
 HOSTILE = [
     "<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", '" onmouseover="alert(1)',
-    "javascript:alert(1)", "\u202egnp.exe", "a\x1b[31mb\x00c", "{{ 7 * 7 }}", "&lt;b&gt;", "\u2028\u200b", "'><svg/onload=alert(1)>",
+    "javascript:alert(1)", "\u202egnp.exe", "a\x1b[31mb\x00c",
+    "{{ 7 * 7 }}", "&lt;b&gt;", "\u2028\u200b", "'><svg/onload=alert(1)>",
 ]  # fmt: skip
 
 
