@@ -120,7 +120,7 @@ def changes(kept: Kept, record: Record, moment: Moment, version: str) -> tuple[l
     chapter = next_chapter(kept.record.job, record.job, moment.now)
     if chapter is not None:
         commands.append(["ZADD", "chapters", "0", record.job_id])
-        commands.append(["RPUSH", f"chapters:{record.job_id}", json.dumps(rows.chapter_row(chapter))])
+        commands.append(["RPUSH", f"chapters:{record.job_id}", _text(rows.chapter_row(chapter))])
     for run in runs:
         commands += _run_commands(record.job_id, run)
     for entry in entries:
@@ -136,11 +136,11 @@ def _head(kept: Kept, record: Record, version: str) -> list[Command]:
     if record.job is None:
         commands.append(["HDEL", key, "job"])
     elif record.job is not kept.record.job:
-        commands.append(["HSET", key, "job", json.dumps(rows.job_row(record.job, kept.record.job, kept.job))])
+        commands.append(["HSET", key, "job", _text(rows.job_row(record.job, kept.record.job, kept.job))])
     if record.blank:
         commands.append(["HDEL", key, "arm"])
     elif kept.arm is None or record.arm is not kept.record.arm:
-        commands.append(["HSET", key, "arm", json.dumps(rows.arm_row(record.job_id, record.arm))])
+        commands.append(["HSET", key, "arm", _text(rows.arm_row(record.job_id, record.arm))])
     return commands
 
 
@@ -170,7 +170,7 @@ def _run_commands(job_id: str, run: Run) -> list[Command]:
     run_id = rows.clean(run.id)
     member, claimed_at = _member(job_id, run.id), _score(run.claimed_at) or "0"
     return [
-        ["HSET", "runs", run_id, json.dumps(rows.run_row(run))],
+        ["HSET", "runs", run_id, _text(rows.run_row(run))],
         ["ZADD", "runs-at", claimed_at, run_id],
         ["ZADD", f"runs-at:{job_id}", claimed_at, run_id],
         ["SADD" if run.open else "SREM", f"open-runs:{job_id}", run_id],
@@ -183,7 +183,7 @@ def _entry_commands(job_id: str, entry: Entry) -> list[Command]:
     member, fire_at = _member(job_id, entry.key), _score(entry.fire_at) or "0"
     waits = entry.state is FireState.WAITING
     return [
-        ["HSET", "fires", member, json.dumps(rows.entry_row(entry))],
+        ["HSET", "fires", member, _text(rows.entry_row(entry))],
         ["ZADD", "fires-at", fire_at, member],
         ["ZADD", f"fires-at:{job_id}", fire_at, member],
         ["SADD" if entry.open else "SREM", f"open-fires:{job_id}", member],
@@ -220,6 +220,10 @@ def _value(read: Callable[[rows.Kept], T], row: rows.Row, what: str, name: str) 
         return read(row)
     except KeyError as error:
         raise _damaged(what, name) from error
+
+
+def _text(row: rows.Row) -> str:
+    return json.dumps(row, separators=(",", ":"))
 
 
 def _row(text: str | None, what: str, name: str) -> rows.Row:

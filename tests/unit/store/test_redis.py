@@ -1,35 +1,39 @@
-"""What a Redis server can do to us: be away, be silent, lose an answer, write late, forget, be the wrong one."""
+"""What the way to a Redis server can do to a change, what others can do to our keys, and what indexes must tell."""
 
 from __future__ import annotations
 
 import logging
-import socket
 import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hermes_cron.arm import Arm
-from hermes_cron.errors import ConfigError, StoreError
+from hermes_cron.errors import StoreError
+from hermes_cron.interfaces import Store
 from hermes_cron.job import Job
-from hermes_cron.ledger import Entry, FireState
+from hermes_cron.ledger import DEAD_LETTER, Entry, FireState
 from hermes_cron.record import Moment, Record
 from hermes_cron.schedule import Schedule
 from hermes_cron.store import open_store
-from tests.conformance.brokers import redis_url, until  # noqa: F401 - a fixture, found here by name.
+from tests.conformance.brokers import redis_url  # noqa: F401 - a fixture, found here by name.
+from tests.conformance.test_store import arms, records
 from tests.unit.store.proxy import RedisProxy
-from tests.unit.transport.conftest import RedisServer, server  # noqa: F401 - a fixture, found here by name.
 
 pytestmark = pytest.mark.redis
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+sentinels = st.builds(Record, st.just("_wake.1"), arm=arms)
 
 
 @pytest.fixture
@@ -92,6 +96,23 @@ def test_a_write_that_arrives_after_it_was_given_up_does_nothing(proxy: RedisPro
         assert store.change("_wake.1", one_more) == 2
         proxy.deliver()
         assert other.change("_wake.1", tally) == 2
+
+
+def test_a_write_that_was_given_up_stays_so_though_nothing_was_written_instead(proxy: RedisProxy, url: str) -> None:
+    def once(record: Record, moment: Moment) -> tuple[Record, int]:
+        if tried:
+            raise ValueError
+        tried.append(True)
+        return one_more(record, moment)
+
+    tried: list[bool] = []
+    with closing(open_store(proxy.url)) as store, closing(open_store(url)) as other:
+        assert store.change("_wake.1", one_more) == 1
+        proxy.break_at = "late"
+        with pytest.raises(ValueError):  # noqa: PT011 - It has no words.
+            store.change("_wake.1", once)
+        proxy.deliver()
+        assert other.change("_wake.1", tally) == 1
 
 
 def test_a_write_that_nobody_could_ask_about_does_nothing_after_the_deadline(proxy: RedisProxy, url: str) -> None:
@@ -217,171 +238,6 @@ def test_only_receipts_have_an_end_and_nothing_else_is_left_of_what_is_blank(url
     assert left - ends == {"meta", "fires", "fires-at", "fires-at:a", "chapters", "chapters:a"}
 
 
-def test_a_question_is_asked_of_indexes(server: RedisServer) -> None:  # noqa: F811 - the fixture.
-    def cost() -> list[int]:
-        questions = [store.next_wake, store.stopped, lambda: store.load(60), lambda: store.overdue(5),
-                     lambda: store.wanted(5), lambda: store.read("j1"), lambda: store.fires(limit=3),
-                     lambda: store.runs(limit=3), lambda: store.change("j1", one_more)]  # fmt: skip
-        counts = []
-        for question in questions:
-            question()
-            before = commands()
-            question()
-            counts.append(commands() - before)
-        return counts
-
-    def commands() -> int:
-        return int(client.info("stats")["total_commands_processed"])
-
-    def fill(first: int, last: int) -> None:
-        for n in range(first, last):
-            kept = Record(f"j{n}", Job(f"j{n}", "task", Schedule("cron", "0 * * * *")), Arm(wake_at=NOON),
-                          entries=(Entry(f"j{n}", "k", NOON, FireState.FAILED),))  # fmt: skip
-            store.change(f"j{n}", lambda _, moment, kept=kept: (kept, None))
-
-    with closing(open_store(server.url)) as store, redis.Redis.from_url(server.url) as client:
-        fill(0, 10)
-        few = cost()
-        fill(10, 400)
-        assert cost() == few
-
-
-def test_a_server_that_restarts_keeps_what_is_in_its_append_only_file(server: RedisServer) -> None:  # noqa: F811
-    with closing(open_store(server.url)) as store:
-        for _ in range(10):
-            store.change("_wake.1", one_more)
-        server.kill()
-        with pytest.raises(StoreError, match="cannot be reached"):
-            store.now()
-        server.start()
-        assert store.change("_wake.1", one_more) == 11
-
-
-def test_a_server_that_freezes_is_given_up_in_time(server: RedisServer) -> None:  # noqa: F811 - the fixture.
-    with closing(open_store(server.url, deadline=0.6)) as store:
-        assert store.change("_wake.1", one_more) == 1
-        server.freeze()
-        with pytest.raises(StoreError, match="cannot be reached"):
-            store.change("_wake.1", one_more)
-        server.thaw()
-        assert store.change("_wake.1", one_more) == 2
-
-
-def test_a_server_that_drops_keys_when_it_is_full_is_refused(server: RedisServer) -> None:  # noqa: F811
-    server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-    server.ask("CONFIG", "SET", "maxmemory", "1gb")
-    with closing(open_store(server.url)) as store:
-        with pytest.raises(ConfigError, match=r"drops keys when its memory is full.*maxmemory-policy allkeys-lru"):
-            store.now()
-        server.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
-        store.now()
-
-
-def test_a_server_that_is_full_is_told_so_and_still_read(server: RedisServer) -> None:  # noqa: F811 - the fixture.
-    with closing(open_store(server.url)) as store:
-        store.change("_wake.1", one_more)
-        server.ask("CONFIG", "SET", "maxmemory", "1")
-        with pytest.raises(StoreError, match="is full: its maxmemory is reached"):
-            store.change("_wake.1", one_more)
-        assert store.read("_wake.1") == Record("_wake.1", arm=Arm(named=(NOON,)))
-        server.ask("CONFIG", "SET", "maxmemory", "0")
-        assert store.change("_wake.1", one_more) == 2
-
-
-def test_a_replica_is_told_from_a_primary(server: RedisServer) -> None:  # noqa: F811 - the fixture.
-    with closing(open_store(server.url)) as store:
-        store.change("_wake.1", one_more)
-        server.ask("REPLICAOF", "127.0.0.1", "1")
-        with pytest.raises(StoreError, match=r"is a read-only replica.*Name the primary"):
-            store.change("_wake.1", one_more)
-        server.ask("REPLICAOF", "NO", "ONE")
-        assert store.change("_wake.1", one_more) == 2
-
-
-def pings(url: str) -> bool:
-    with redis.Redis.from_url(url) as client:
-        try:
-            return bool(client.ping())
-        except redis.ConnectionError:
-            return False
-
-
-def test_a_cluster_is_refused(server: RedisServer) -> None:  # noqa: F811 - the fixture.
-    server.kill()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        options = ["--cluster-enabled", "yes", "--cluster-port", str(free.getsockname()[1])]
-    server.process = subprocess.Popen([*server.process.args, *options], stdout=subprocess.DEVNULL)
-    until(lambda: pings(server.url))
-    with closing(open_store(server.url)) as store, pytest.raises(ConfigError, match="is part of a Redis cluster"):
-        store.now()
-
-
-def test_a_server_without_an_append_only_file_is_warned_of(
-    server: RedisServer, caplog: pytest.LogCaptureFixture,  # noqa: F811 - the fixture.
-) -> None:  # fmt: skip
-    server.ask("CONFIG", "SET", "appendonly", "no")
-    with closing(open_store(server.url)) as store:
-        store.now()
-    assert "has no append-only file (appendonly no)" in caplog.text
-    assert "canary" not in caplog.text
-
-
-def test_a_user_who_may_not_ask_for_the_settings_is_warned_and_served(
-    server: RedisServer, caplog: pytest.LogCaptureFixture,  # noqa: F811 - the fixture.
-) -> None:  # fmt: skip
-    server.ask("ACL", "SETUSER", "agent", "on", ">hush", "~hermes-cron:*", "+@all", "-@dangerous")
-    with closing(open_store(server.url.replace(":canary@", "agent:hush@"))) as store:
-        assert store.change("_wake.1", one_more) == 1
-    assert "does not tell its settings" in caplog.text
-
-
-def test_a_user_who_may_not_use_the_keys_is_told_so(server: RedisServer) -> None:  # noqa: F811 - the fixture.
-    server.ask("ACL", "SETUSER", "agent", "on", ">hush", "~other:*", "+@all")
-    store = open_store(server.url.replace(":canary@", "agent:hush@"))
-    with closing(store), pytest.raises(StoreError, match="does not allow this user what the store needs"):
-        store.now()
-
-
-def test_a_wrong_password_is_told_and_not_repeated(server: RedisServer) -> None:  # noqa: F811 - the fixture.
-    store = open_store(server.url.replace("canary", "hush-hush"))
-    with closing(store), pytest.raises(StoreError, match="wants another user or password") as caught:
-        store.now()
-    assert "hush-hush" not in str(caught.value) + repr(caught.value.__cause__)
-
-
-def test_what_a_failover_kept_is_still_written_once(
-    server: RedisServer, tmp_path_factory: pytest.TempPathFactory,  # noqa: F811 - the fixture.
-) -> None:  # fmt: skip
-    settled = Entry("a", "k", NOON, FireState.SUCCEEDED, settled_at=NOON)
-    standby = RedisServer(tmp_path_factory.mktemp("standby"))
-    try:
-        standby.ask("CONFIG", "SET", "masterauth", "canary")
-        standby.ask("REPLICAOF", "127.0.0.1", str(server.port))
-        with closing(open_store(server.url)) as store, redis.Redis.from_url(server.url) as client:
-            store.change("a", lambda kept, moment: (Record("a", entries=(settled,)), None))
-            assert _replicated(client)
-        server.kill()
-        standby.ask("REPLICAOF", "NO", "ONE")
-        with closing(open_store(standby.url)) as store:
-            assert store.fires() == [settled]
-            with pytest.raises(StoreError, match="has its outcome already"):
-                store.change("a", lambda kept, moment: (Record("a", entries=(settled,)), None))
-    finally:
-        standby.kill()
-
-
-def _replicated(client: Any) -> bool:
-    """Whether a replica has everything, once it was given time."""
-    return any(client.execute_command("WAIT", 1, 200) == 1 for _ in range(50))
-
-
-def test_a_server_that_is_away_is_named_without_the_password() -> None:
-    store = open_store("redis://user:hush-hush@127.0.0.1:1/0")
-    with pytest.raises(StoreError, match=r"The store redis://127\.0\.0\.1:1/0 cannot be reached") as caught:
-        store.now()
-    assert "hush-hush" not in str(caught.value) + repr(caught.value.__cause__)
-
-
 def test_threads_of_one_store_do_not_read_each_others_answers(url: str) -> None:
     wrong = []
 
@@ -399,6 +255,71 @@ def test_threads_of_one_store_do_not_read_each_others_answers(url: str) -> None:
             thread.join()
         assert [store.change(f"_wake.{n}", tally) for n in range(4)] == [30] * 4
     assert wrong == []
+
+
+STORM = """
+import logging, sys
+from dataclasses import replace
+from hermes_cron.ledger import Entry, FireState
+from hermes_cron.store import open_store
+
+def one_more(record, moment):
+    job = replace(record.job, counted=record.job.counted + 1)
+    settled = Entry(job.id, f"k{job.counted}", moment.now, FireState.SUCCEEDED, settled_at=moment.now)
+    return replace(record, job=job, entries=(*record.entries, settled)), job.counted
+
+logging.disable(logging.WARNING)
+store = open_store(sys.argv[1])
+for n in range(int(sys.argv[2])):
+    store.change("ab"[n % 2], one_more)
+    assert len(store.fires("a", limit=5)) <= 5 and store.load(60).dead_leases == 0
+"""
+
+
+@pytest.mark.processes
+def test_sixteen_processes_lose_nothing(url: str) -> None:
+    hourly = Schedule("cron", "0 * * * *")
+    with closing(open_store(url)) as store:
+        for name in "ab":
+            store.change(name, lambda kept, moment, name=name: (Record(name, Job(name, "task", hourly)), None))
+        command = [sys.executable, "-c", STORM, url, "20"]
+        storm = [subprocess.Popen(command, text=True, stderr=subprocess.PIPE) for _ in range(16)]
+        assert [process.communicate(timeout=100)[1] for process in storm] == [""] * 16
+        for name in "ab":
+            record = store.read(name)
+            assert record is not None
+            assert record.job is not None
+            assert record.job.counted == 160
+            assert {entry.key for entry in store.fires(name, limit=1000)} == {f"k{n}" for n in range(1, 161)}
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(made=st.lists(records("a") | records("b") | sentinels, max_size=5))
+def test_its_indexes_tell_what_a_search_of_everything_does(redis_url: str, tmp_path: Any, made: list[Record]) -> None:  # noqa: F811 - the fixture.
+    name = uuid.uuid4().hex
+    url, file = f"{redis_url}?prefix=hct-{name}:", f"sqlite:///{tmp_path}/{name}.db"
+    client, prefix = keys(url)
+    with closing(open_store(url)) as ours, closing(open_store(file)) as theirs, client:
+        for record in made:
+            for store in (ours, theirs):
+                with suppress(StoreError):
+                    store.change(record.job_id, lambda kept, moment, record=record: (record, None))
+        for stopped in (False, True):
+            ours.set_stopped(stopped)
+            theirs.set_stopped(stopped)
+            assert answers_of(ours) == answers_of(theirs)
+        client.delete(*client.keys(f"{prefix}*"))
+
+
+def answers_of(store: Store) -> list[object]:
+    """What a store answers; far instants in no order, for an index knows them to a fraction of a millisecond only."""
+    wake = store.next_wake()
+    return [
+        store.overdue(10), set(store.wanted(10)), wake and round(wake.timestamp()), store.load(60), store.jobs(),
+        store.arms(), {(e.job_id, e.key): e for e in store.fires()}, {run.id: run for run in store.runs()},
+        {(e.job_id, e.key) for e in store.fires(states=DEAD_LETTER)},
+        {e.key for e in store.fires("a", states=[FireState.WAITING])}, store.read("a"), store.read("_wake.1"),
+    ]  # fmt: skip
 
 
 logging.getLogger("fakeredis").setLevel(logging.ERROR)
