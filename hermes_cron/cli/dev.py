@@ -31,6 +31,7 @@ def dev(session: Session, late_app: str | None) -> None:
         agent = embedded.start_agent()
         click.echo(f"NAS     {embedded.nas_url}")
         click.echo(f"agent   {embedded.agent_url}   (POST /api/cron/fire, GET /healthz /readyz /api/cron/load)")
+        click.echo(f"look    {embedded.agent_url}/   (the dashboard; the API is at /api/cron/jobs)")
         click.echo(f"logs    {embedded.home}/nas.log and agent.log")
         click.echo("\nIn another terminal:")
         click.echo(f"  export HERMES_CRON_CONFIG={embedded.config_file}")
