@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import falcon
 
+from hermes_cron.api.guard import Guard, name_of_bind
 from hermes_cron.api.metrics import Metrics, Tally
 from hermes_cron.api.status import Health, LoadReport, Readiness
 from hermes_cron.apikeys import KeyRing
@@ -62,7 +63,9 @@ def make_webapp(
     front.add_error_handler(Exception, _unforeseen)
     kept = _once(store)
     load = LoadReport(broker, kept)
-    resources = (FireWebhook(tally, broker), Health(), Readiness(verifier, broker), load, Metrics(tally, load.numbers))
+    guard = Guard(None) if desk is None else Guard(desk.keys, name_of_bind(desk.bind))
+    metrics = Metrics(tally, load.numbers, guard.lets_in)
+    resources = (FireWebhook(tally, broker), Health(), Readiness(verifier, broker), load, metrics)
     for resource in resources:
         front.add_route(resource.path, resource)
     if desk is None:

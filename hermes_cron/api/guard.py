@@ -54,6 +54,21 @@ class Guard:
         """Let it in, or refuse it."""
         resp.set_headers(HEADERS)
         resp.set_header("Cache-Control", "no-store")
+        try:
+            self._judge(req)
+        except Refusal as refusal:
+            _log.info("%s %s was refused: %s", req.method, req.path, refusal.code)
+            raise
+
+    def lets_in(self, req: falcon.Request) -> bool:
+        """Whether it would be let in: for what is open to all, and tells more to some."""
+        try:
+            self._judge(req)
+        except Refusal:
+            return False
+        return True
+
+    def _judge(self, req: falcon.Request) -> None:
         if self._keys is None:
             self._judge_local(req)
         elif req.method != "GET" or req.path not in self._files:
@@ -64,12 +79,10 @@ class Guard:
         scheme, _, presented = str(req.env.get("HTTP_AUTHORIZATION", "")).partition(" ")
         key = keys.find(presented.strip(" ")) if scheme.lower() == "bearer" else None
         if key is None:
-            _log.info("a request without a good API key was refused: %s %s", req.method, req.path)
             headers = {"WWW-Authenticate": "Bearer"}
             raise Refusal(401, "unauthorized", "This needs a good API key.", headers=headers)
         scope = READ if req.method in _SAFE else WRITE
         if not key.opens(scope):
-            _log.info("the API key %s was refused %s %s: it lacks %s", key.name, req.method, req.path, scope)
             headers = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
             raise Refusal(403, "scope_missing", f"This needs an API key with the scope {scope}.", headers=headers)
         if scope == WRITE:

@@ -69,13 +69,19 @@ class Tally:
 
 
 class Metrics:
-    """`GET /metrics`."""
+    """`GET /metrics`: open to all; why tokens were refused, only to those who `may_know`.
+
+    Who forges a token must not learn here which of its faults was found; the answer at the door does not tell either.
+    """
 
     path = "/metrics"
 
-    def __init__(self, tally: Tally, load: Callable[[], Mapping[str, int | None]]) -> None:
+    def __init__(
+        self, tally: Tally, load: Callable[[], Mapping[str, int | None]], may_know: Callable[[falcon.Request], bool]
+    ) -> None:
         self._tally = tally
         self._load = load
+        self._may_know = may_know
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """200 with the numbers; what cannot be read is NaN."""
@@ -84,10 +90,19 @@ class Metrics:
         from prometheus_client.registry import CollectorRegistry  # noqa: PLC0415 - as said above.
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)
+        registry.register(_Families(self._tally, self._load(), reasons=self._may_know(req)))
         resp.content_type = CONTENT_TYPE_LATEST
         resp.set_header("Cache-Control", "no-store")
         resp.data = generate_latest(registry)
+
+
+class _Families:
+    """The numbers of one scrape."""
+
+    def __init__(self, tally: Tally, load: Mapping[str, int | None], *, reasons: bool) -> None:
+        self._tally = tally
+        self._load = load
+        self._reasons = reasons
 
     def collect(self) -> Iterator[Metric]:
         """The families, as the library asks for them."""
@@ -97,7 +112,7 @@ class Metrics:
             HistogramMetricFamily,
         )
 
-        numbers = dict(self._load())
+        numbers = dict(self._load)
         yield GaugeMetricFamily("hermes_cron_load", "Work now or soon; zero: safe to sleep.", numbers.pop("load", None))
         parts = GaugeMetricFamily(
             "hermes_cron_load_part", "What the load is made of; NaN: unreadable.", labels=["part"]
@@ -106,9 +121,10 @@ class Metrics:
             parts.add_metric([part], float("nan") if number is None else number)
         yield parts
         process, tally = str(os.getpid()), self._tally
+        refusals = tally.refusals.copy() if self._reasons else Counter({"untold": tally.refusals.total()})
         for name, about, label, counts in (
             ("hermes_cron_fire_answers", "Fires answered, by status.", "status", tally.answers),
-            ("hermes_cron_token_refusals", "Fire tokens refused, by reason.", "reason", tally.refusals),
+            ("hermes_cron_token_refusals", "Fire tokens refused, by reason.", "reason", refusals),
         ):
             family = CounterMetricFamily(name, f"{about} Of this process.", labels=["process", label])
             for value, count in sorted(counts.copy().items()):

@@ -62,6 +62,10 @@ def test_it_counts_answers_and_reasons_of_this_process(api: Api) -> None:
     for _ in range(5):
         api.ask("POST", "/api/cron/fire", body, headers={"Authorization": "Bearer x"})
     numbers, process = read(api), ("process", str(os.getpid()))
+    told = api.ask("GET", "/metrics", peer="203.0.113.9").text
+    assert "expired" not in told
+    assert "audience" not in told
+    assert 'reason="untold"} 3.0' in told
     assert numbers["hermes_cron_fire_answers_total", (process, ("status", "202"))] == 2
     assert numbers["hermes_cron_fire_answers_total", (process, ("status", "401"))] == 3
     assert numbers["hermes_cron_token_refusals_total", (process, ("reason", "expired"))] == 2
