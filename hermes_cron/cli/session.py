@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, TypeVar
@@ -53,7 +55,10 @@ class Session:
 
     def client(self) -> Client:
         """The door to jobs, for a one-off command: quiet but for what went wrong."""
-        set_up_logging(self._log_level or "warning")
+        set_up_logging(self._log_level or "warning", os.environ.get("HERMES_CRON_LOG_FORMAT", "human"))
+        if not self._log_level:
+            # What a store warns of, `doctor` and the services say: not every command anew.
+            logging.getLogger("hermes_cron.store").setLevel(logging.ERROR)
         return bootstrap.open_client(self.config, self.app)
 
     def set_up_logging(self) -> None:
