@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -67,8 +69,10 @@ def examine(session: Session, *, network: bool) -> Findings:
     except HermesCronError as error:
         yield Finding(FAIL, "store", error.message, error.hint)
         return
-    looked = _guarded("store", lambda: _store(store))
+    with _overheard("hermes_cron.store") as warned:
+        looked = _guarded("store", lambda: _store(store))
     yield from looked
+    yield from [Finding(WARN, "store", words, "docs/stores.md has the settings.") for words in warned]
     if any(finding.state == FAIL for finding in looked):
         # What is kept in it cannot be looked at then; saying so once is enough.
         return
@@ -78,6 +82,22 @@ def examine(session: Session, *, network: bool) -> Findings:
     if network:
         yield from _guarded("NAS", lambda: _nas(config, store))
     store.close()
+
+
+@contextmanager
+def _overheard(name: str) -> Iterator[list[str]]:
+    """What is warned of meanwhile: a store says so when it is first used, and only then."""
+    heard: list[str] = []
+    log, listener = logging.getLogger(name), logging.Handler(logging.WARNING)
+    listener.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]  # as it is meant.
+    before = log.level
+    log.addHandler(listener)
+    log.setLevel(logging.WARNING)
+    try:
+        yield heard
+    finally:
+        log.removeHandler(listener)
+        log.setLevel(before)
 
 
 def _guarded(check: str, look: Callable[[], Iterable[Finding]]) -> Sequence[Finding]:
