@@ -48,7 +48,8 @@ def the_store(config: Config) -> Store:
 
 def the_broker(config: Config) -> Broker:
     """The configured broker."""
-    return open_broker(config.settings.broker.url, config.settings.broker.queue)
+    broker = config.settings.broker
+    return open_broker(broker.url, broker.queue, signing_key_file=broker.signing_key_file)
 
 
 def the_verifier(config: Config) -> FireVerifier:

@@ -273,6 +273,7 @@ class BrokerSettings:
     queue: str = _option(
         "hermes-cron", "The queue's name.", name(r"[A-Za-z0-9._:-]{1,200}", "1 to 200 letters, digits, . _ : -")
     )
+    signing_key_file: str = _option("", "A file with the secrets that sign messages; then unsigned are refused.", text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from hermes_cron.errors import ConfigError
 from hermes_cron.interfaces import Broker
+from hermes_cron.transport.signing import read_signer
 
 DEADLINE_S = 2.0
 """Seconds one call of a broker may take in all."""
@@ -20,26 +21,27 @@ _TLS_OPTIONS = {
 }
 
 
-def open_broker(url: str, queue: str, *, deadline: float = DEADLINE_S) -> Broker:
+def open_broker(url: str, queue: str, *, deadline: float = DEADLINE_S, signing_key_file: str = "") -> Broker:
     """The broker behind a URL, on this queue. Its first use connects, not this.
 
     Every `memory://` broker of one process with the same queue is the same queue: so web and worker can share it.
+    With a file of secrets every message is signed, and one that is not is refused.
 
     Raises:
-        ConfigError: The URL cannot be read, or names no transport we support.
+        ConfigError: The URL cannot be read, or names no transport we support; or the file cannot be used.
     """
-    scheme = _split(url).scheme
+    scheme, signer = _split(url).scheme, read_signer(signing_key_file, queue)
     if scheme == "memory":
         from hermes_cron.transport import memory  # noqa: PLC0415 - loaded by the URL's scheme, in this one place.
 
-        return memory.open_memory(queue, deadline)
+        return memory.open_memory(queue, deadline, signer)
     if scheme in ("redis", "rediss"):
         from hermes_cron.transport import redis  # noqa: PLC0415 - loaded by the URL's scheme, in this one place.
 
-        return redis.open_redis(url, queue, deadline)
+        return redis.open_redis(url, queue, deadline, signer)
     from hermes_cron.transport import amqp  # noqa: PLC0415 - loaded by the URL's scheme, in this one place.
 
-    return amqp.open_amqp(url, queue, deadline)
+    return amqp.open_amqp(url, queue, deadline, signer)
 
 
 def is_shared(url: str) -> bool:

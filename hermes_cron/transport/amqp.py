@@ -17,6 +17,7 @@ from hermes_cron.interfaces import Broker
 from hermes_cron.transport.broker import KombuBroker
 from hermes_cron.transport.line import KEPT_REJECTED, Line, Parcel, Place
 from hermes_cron.transport.message import CONTENT_TYPE
+from hermes_cron.transport.signing import Signer
 from hermes_cron.transport.waiting import Wake
 
 HEARTBEAT_S = 10
@@ -162,7 +163,9 @@ class AmqpLine(Line):
 
     def _confirmed(self, body: bytes, seconds: float) -> bool:
         self._returned = False
-        message = self.channel.prepare_message(body, None, CONTENT_TYPE, "utf-8", {}, {"delivery_mode": 2})
+        message = self.channel.prepare_message(
+            body, None, CONTENT_TYPE, "utf-8", self._headers(body), {"delivery_mode": 2}
+        )
         try:
             self.channel.basic_publish(
                 message, exchange="", routing_key=self.place.queue, mandatory=True,
@@ -180,6 +183,6 @@ class AmqpLine(Line):
         self._returned = True
 
 
-def open_amqp(url: str, queue: str, deadline: float) -> Broker:
+def open_amqp(url: str, queue: str, deadline: float, signer: Signer | None = None) -> Broker:
     """A broker over a queue on a server that speaks AMQP."""
-    return KombuBroker(Place(url, queue, deadline), AmqpLine)
+    return KombuBroker(Place(url, queue, deadline, signer), AmqpLine)

@@ -7,8 +7,9 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
-from hermes_cron.clock import monotonic
+from hermes_cron.clock import monotonic, utc_now
 from hermes_cron.errors import BrokerError
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import Delivery
@@ -41,6 +42,9 @@ class KombuBroker:
         Raises:
             BrokerError: It was not confirmed within the deadline; it may have been queued all the same.
         """
+        if self._place.signer is not None and fire.received_at is None:
+            # A signed message must say when it was signed.
+            fire = replace(fire, received_at=utc_now())
         body = encode(fire)
         until = monotonic() + self._place.deadline
         try:

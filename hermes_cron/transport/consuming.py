@@ -10,7 +10,7 @@ import logging
 import os
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ from hermes_cron.fire import Fire
 from hermes_cron.interfaces import Delivery
 from hermes_cron.transport.line import Line, Parcel, Place
 from hermes_cron.transport.message import CONTENT_TYPE, decode
+from hermes_cron.transport.signing import Signer
 from hermes_cron.transport.waiting import Wake, within
 
 _IDLE_S = 0.5
@@ -33,6 +34,9 @@ _LONGEST_PAUSE_S = 5.0
 _log = logging.getLogger("hermes_cron.transport")
 
 _running: list[Consumer] = []
+
+rejections: Counter[str] = Counter()
+"""How many messages this process has rejected, by what was wrong with them: `unsigned`, `signature`, `age`, a field."""
 
 
 def reserved(place: Place) -> int:
@@ -122,9 +126,11 @@ class Consumer:
 
     def _look_at(self, line: Line, parcel: Parcel) -> None:
         try:
-            fire = _read(parcel)
+            fire = _read(parcel, self._place.signer)
         except MessageRejected as error:
-            _log.warning("a message of %s is rejected: %s", self._place.where, error)
+            rejections[error.field or "shape"] += 1
+            count = rejections.total()
+            _log.warning("a message of %s is rejected (%d so far): %s", self._place.where, count, error)
             line.reject(parcel, error.message)
             return
         if self._free() < 1:
@@ -172,10 +178,15 @@ class Consumer:
             time.sleep(min(0.1, seconds))
 
 
-def _read(parcel: Parcel) -> Fire:
+def _read(parcel: Parcel, signer: Signer | None) -> Fire:
     if parcel.content_type != CONTENT_TYPE:
         raise MessageRejected(f"its content type is not {CONTENT_TYPE}")
-    return decode(parcel.body)
+    if signer is not None:
+        signer.check(parcel.body, parcel.signature)
+    fire = decode(parcel.body)
+    if signer is not None:
+        signer.check_age(fire)
+    return fire
 
 
 def _forget(nothing: None) -> None:

@@ -14,6 +14,7 @@ from kombu.connection import Connection
 
 from hermes_cron.settings import mask_url
 from hermes_cron.transport.message import CONTENT_TYPE
+from hermes_cron.transport.signing import HEADER, Signer
 from hermes_cron.transport.waiting import Wake
 
 KEPT_REJECTED = 1000
@@ -27,6 +28,7 @@ class Place:
     url: str = field(repr=False)
     queue: str
     deadline: float
+    signer: Signer | None = field(default=None, repr=False)
 
     @property
     def where(self) -> str:
@@ -50,6 +52,7 @@ class Parcel:
     tag: Any
     body: bytes
     content_type: str | None
+    signature: str | None = None
 
 
 class Line:
@@ -79,9 +82,9 @@ class Line:
 
     def publish(self, body: bytes, seconds: float) -> None:
         """Put a message on the queue, within about so many seconds; returns when the server has it."""
-        properties = {"delivery_mode": 2, "delivery_info": {}}
+        headers, properties = self._headers(body), {"delivery_mode": 2, "delivery_info": {}}
         message = self.channel.prepare_message(
-            body, content_type=CONTENT_TYPE, content_encoding="utf-8", headers={}, properties=properties
+            body, content_type=CONTENT_TYPE, content_encoding="utf-8", headers=headers, properties=properties
         )
         # The default exchange has no bindings that could get lost, and then messages with them.
         self.channel.basic_publish(message, exchange="", routing_key=self.place.queue)
@@ -121,6 +124,10 @@ class Line:
         """End the connection at once, whatever its state; asks the server nothing and never raises."""
         raise NotImplementedError
 
+    def _headers(self, body: bytes) -> dict[str, str]:
+        """What travels beside a message: its signature, if messages are signed here."""
+        return {} if self.place.signer is None else {HEADER: self.place.signer.sign(body)}
+
     def _prepare(self) -> None:
         self._declare()
 
@@ -131,5 +138,10 @@ class Line:
         # Nothing else happens inside kombu's callback: no handler runs in it, so no error can leave it.
         body = message.body or b""
         raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
-        kind = getattr(message, "content_type", None)
-        self.arrived.append(Parcel(self, message.delivery_tag, raw, kind if isinstance(kind, str) else None))
+        kind, headers = getattr(message, "content_type", None), getattr(message, "headers", None)
+        signature = headers.get(HEADER) if isinstance(headers, dict) else None
+        self.arrived.append(Parcel(self, message.delivery_tag, raw, _text(kind), _text(signature)))
+
+
+def _text(found: object) -> str | None:
+    return found if isinstance(found, str) else None

@@ -12,6 +12,7 @@ from hermes_cron.interfaces import Broker
 from hermes_cron.transport.broker import KombuBroker
 from hermes_cron.transport.envelope import Envelope
 from hermes_cron.transport.line import KEPT_REJECTED, Line, Parcel, Place
+from hermes_cron.transport.signing import Signer
 from hermes_cron.transport.waiting import Wake
 
 _waiting: dict[tuple[int, str], set[Wake]] = {}
@@ -90,6 +91,6 @@ class MemoryLine(Line):
         return True
 
 
-def open_memory(queue: str, deadline: float) -> Broker:
+def open_memory(queue: str, deadline: float, signer: Signer | None = None) -> Broker:
     """A broker over a queue of this process."""
-    return KombuBroker(Place("memory://", queue, deadline), MemoryLine)
+    return KombuBroker(Place("memory://", queue, deadline, signer), MemoryLine)

@@ -28,6 +28,7 @@ from hermes_cron.settings import mask_url
 from hermes_cron.transport.broker import KombuBroker
 from hermes_cron.transport.envelope import Envelope, sound
 from hermes_cron.transport.line import KEPT_REJECTED, Line, Parcel, Place
+from hermes_cron.transport.signing import Signer
 from hermes_cron.transport.waiting import Wake
 
 VISIBILITY_S = 120
@@ -199,6 +200,6 @@ class RedisLine(Line):
                          mask_url(self.place.url), policy)  # fmt: skip
 
 
-def open_redis(url: str, queue: str, deadline: float) -> Broker:
+def open_redis(url: str, queue: str, deadline: float, signer: Signer | None = None) -> Broker:
     """A broker over a queue on a Redis server."""
-    return KombuBroker(Place(url, queue, deadline), RedisLine)
+    return KombuBroker(Place(url, queue, deadline, signer), RedisLine)

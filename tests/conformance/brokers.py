@@ -72,10 +72,11 @@ class Ground:
     queue: str = field(default_factory=lambda: f"hc-test-{uuid.uuid4().hex}")
     opened: list[Broker] = field(default_factory=list)
     imitated: bool = False
+    signing_key_file: str = ""
 
     def open(self, deadline: float = 2.0) -> Broker:
         """A broker on this queue."""
-        self.opened.append(open_broker(self.url, self.queue, deadline=deadline))
+        self.opened.append(open_broker(self.url, self.queue, deadline=deadline, signing_key_file=self.signing_key_file))
         return self.opened[-1]
 
     @contextmanager
