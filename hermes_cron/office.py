@@ -1,4 +1,4 @@
-"""Join API and dashboard, behind one guard. Loaded at their first request: who is woken for one fire pays nothing."""
+"""Join API and dashboard, behind one porter. Loaded at their first request: who is woken for one fire pays nothing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import falcon
 
 from hermes_cron.api import jobs, ledger, steering
 from hermes_cron.api.answers import refusal_of, refuse
-from hermes_cron.api.guard import Guard, name_of_bind
 from hermes_cron.api.openapi import Document, document
 from hermes_cron.api.operation import Resource
+from hermes_cron.api.porter import Porter, name_of_bind
 from hermes_cron.apikeys import KeyRing
 from hermes_cron.client import Client
 from hermes_cron.dashboard import pages
@@ -23,7 +23,7 @@ def make_office(
     client: Callable[[], Client], load: Callable[[], Mapping[str, int | None]], keys: KeyRing | None, bind: str
 ) -> App:
     """The application that answers people and their programs; `client` is called at the first question it is for."""
-    app = falcon.App(middleware=[Guard(keys, name_of_bind(bind), pages.Static.paths)])
+    app = falcon.App(middleware=[Porter(keys, name_of_bind(bind), pages.Static.paths)])
     app.req_options.strip_url_path_trailing_slash = False
     app.req_options.auto_parse_qs_csv = False
     app.req_options.keep_blank_qs_values = True

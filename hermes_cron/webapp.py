@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import falcon
 
-from hermes_cron.api.guard import Guard, name_of_bind
 from hermes_cron.api.metrics import Metrics, Tally
+from hermes_cron.api.porter import Porter, name_of_bind
 from hermes_cron.api.status import Health, LoadReport, Readiness
 from hermes_cron.apikeys import KeyRing
 from hermes_cron.client import Client
@@ -63,8 +63,8 @@ def make_webapp(
     front.add_error_handler(Exception, _unforeseen)
     kept = _once(store)
     load = LoadReport(broker, kept)
-    guard = Guard(None) if desk is None else Guard(desk.keys, name_of_bind(desk.bind))
-    metrics = Metrics(tally, load.numbers, guard.lets_in)
+    porter = Porter(None) if desk is None else Porter(desk.keys, name_of_bind(desk.bind))
+    metrics = Metrics(tally, load.numbers, porter.lets_in)
     resources = (FireWebhook(tally, broker), Health(), Readiness(verifier, broker), load, metrics)
     for resource in resources:
         front.add_route(resource.path, resource)

@@ -36,10 +36,10 @@ _PASSED_ON = re.compile(
 )
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
 
-_log = logging.getLogger("hermes_cron.api.guard")
+_log = logging.getLogger("hermes_cron.api.porter")
 
 
-class Guard:
+class Porter:
     """Falcon middleware: lets a request in, or raises Refusal; and tells the browser what a page may do.
 
     `files` are the paths of what the page needs that asks for a key: they need none, nothing of anybody is in them.
