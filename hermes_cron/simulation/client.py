@@ -1,0 +1,49 @@
+"""`ModelClient`: the agent's own client of NAS, with a model in the place of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from hermes_cron import contract
+from hermes_cron.arm import Order
+from hermes_cron.errors import NasError
+from hermes_cron.providers.chronos.answers import Capabilities
+from hermes_cron.providers.chronos.client import NasClient
+from hermes_cron.providers.chronos.standing import Standing
+from hermes_cron.providers.chronos.token import StaticToken
+from hermes_cron.settings import Secret
+from hermes_cron.simulation.nas import ModelNas
+
+
+class ModelClient(NasClient):
+    """Calls a model; while `up` answers False, nothing of it is reached."""
+
+    def __init__(self, nas: ModelNas, up: Callable[[], bool] = lambda: True, horizon: timedelta | None = None) -> None:
+        super().__init__("https://nas.invalid", "https://agent.invalid", StaticToken(Secret("-")), Standing(bool))
+        self._nas = nas
+        self._up = up
+        self._can = Capabilities(batch=0, horizon=horizon)
+
+    @property
+    def known(self) -> Capabilities:
+        """What the model can do."""
+        return self._can
+
+    def do(self, order: Order, seconds: float = contract.CALL_DEADLINE_S) -> None:
+        """Have the model hold the alarm of this order, or none."""
+        self._reach()
+        self._nas.obey(order)
+
+    def armed(self, until: float) -> Mapping[str, datetime | None]:
+        """All that the model holds."""
+        self._reach()
+        return self._nas.listed()
+
+    def capabilities(self, seconds: float) -> Capabilities:
+        """What the model can do."""
+        return self._can
+
+    def _reach(self) -> None:
+        if not self._up():
+            raise NasError("NAS cannot be reached: it is away.")
