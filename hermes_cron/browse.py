@@ -14,7 +14,7 @@ from hermes_cron.ledger import Entry, FireState
 from hermes_cron.run import Run
 
 _SLACK = 50
-_DEEPEST = 1_000_000
+_DEEPEST = 100_000
 _MOST_RUNS = 10_000
 
 
@@ -55,7 +55,7 @@ def ledger_page(
     The store gives the newest so many; so a page further back costs what lies before it, and new fires move nothing.
 
     Raises:
-        ValueError: The cursor is none of ours.
+        ValueError: The cursor is none of ours, or further back than is looked through.
     """
     after, seen = _read_cursor(cursor)
     window = seen + limit + _SLACK
@@ -65,8 +65,10 @@ def ledger_page(
         # At the end of a full window, fires of the very same instant may be missing.
         sure = found if whole else [entry for entry in found if entry.fire_at > found[-1].fire_at]
         rest = [entry for entry in sorted(sure, key=_place, reverse=True) if after is None or _place(entry) < after]
-        if whole or len(rest) > limit or window > _DEEPEST:
+        if whole or len(rest) > limit:
             break
+        if window > _DEEPEST:
+            raise ValueError("it is too far back")
         window *= 2
     page = rest[:limit]
     return Page(page, _write_cursor(page[-1], seen + limit) if len(rest) > limit else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hermes_cron.client import Client, upcoming
 from hermes_cron.dashboard import words
 from hermes_cron.dashboard.overview import overview
 from hermes_cron.errors import HermesCronError
-from hermes_cron.ledger import FireState
+from hermes_cron.ledger import Entry, FireState
 from hermes_cron.logs import one_line
 from hermes_cron.record import Record
 
@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 _STRIP = 20
 _STRIPS_FROM = 2000
 _UPCOMING = 10
+_MOST_JOBS = 500
 _ROWS = 50
 Values = Mapping[str, Any]
 Load = Callable[[], Mapping[str, int | None]]
@@ -93,15 +94,11 @@ class Jobs(Page):
             if record.job is not None and wanted.lower() in f"{record.job_id} {record.job.task}".lower()
             and state in ("", str(record.job.state))
         ]  # fmt: skip
-        strips: dict[str, list[Any]] = {}
-        for entry in client.fires(limit=_STRIPS_FROM):
-            strip = strips.setdefault(entry.job_id, [])
-            if len(strip) < _STRIP:
-                strip.append(entry)
-        rows = [_row(client, record, strips.get(record.job_id, [])) for record in found]
+        strips = _strips(client, found[:_MOST_JOBS])
+        rows = [_row(client, record, strips.get(record.job_id, ())) for record in found[:_MOST_JOBS]]
         show(resp, "jobs.html", {
             "title": "Jobs", "here": "jobs", "rows": rows, "now": now, "q": wanted, "state": state,
-            "more": max(0, len(rows) - 500),
+            "more": len(found) - len(rows),
         })  # fmt: skip
 
 
@@ -185,7 +182,20 @@ class Static:
         resp.data = self._files[name]
 
 
-def _row(client: Client, record: Record, strip: list[Any]) -> Values:
+def _strips(client: Client, records: Sequence[Record]) -> Mapping[str, Sequence[Entry]]:
+    """The last fires of each job, the newest first: of most in one question, of those that fire seldom one by one."""
+    found: dict[str, list[Entry]] = {}
+    for entry in client.fires(limit=_STRIPS_FROM):
+        found.setdefault(entry.job_id, []).append(entry)
+    seldom = [record.job_id for record in records if len(found.get(record.job_id, ())) < _STRIP and _has_fired(record)]
+    return {**found, **{job_id: list(client.fires(job_id, _STRIP)) for job_id in seldom}}
+
+
+def _has_fired(record: Record) -> bool:
+    return record.job is not None and record.job.last_fire_at is not None
+
+
+def _row(client: Client, record: Record, strip: Sequence[Entry]) -> Values:
     job = record.job
     state = views.arm_state(record.arm, confirms=client.confirms)
-    return {"job": job, "arm": state, "refused": record.arm.refused, "strip": strip[::-1], "record": record}
+    return {"job": job, "arm": state, "refused": record.arm.refused, "strip": strip[:_STRIP][::-1]}

@@ -14,6 +14,8 @@ import pytest
 from hermes_cron.apikeys import KeyRing, add_key
 from hermes_cron.dashboard.pages import HERE
 from hermes_cron.fire import Fire
+from hermes_cron.interfaces import Store
+from hermes_cron.record import Moment, Record
 from hermes_cron.rules import arms, progress
 from hermes_cron.rules.claim import Claimer, claim
 from hermes_cron.run import Run, RunState
@@ -115,6 +117,23 @@ class TestJobs:
         shown = page(full, "/jobs")
         assert [a["class"] for a in shown.all("a") if "tick" in (a.get("class") or "")] == ["tick failed"]
         assert "every 15 minutes" in shown.text
+
+    def test_a_job_that_fires_seldom_shows_its_outcomes_beside_those_that_fire_often(
+        self, full: Api, store: Store
+    ) -> None:
+        full.add("often", schedule="every 1s")
+        often = store.fires("tide.north")[0]
+        many = [
+            replace(often, job_id="often", key=f"manual:{number}", fire_at=full.clock.now) for number in range(2500)
+        ]
+
+        def write(record: Record, moment: Moment) -> tuple[Record, None]:
+            return replace(record, entries=(*record.entries, *many)), None
+
+        store.change("often", write)
+        ticks = [a["href"] for a in page(full, "/jobs").all("a") if "tick" in (a.get("class") or "")]
+        assert ticks.count("/runs?job=often") == 20
+        assert ticks.count("/runs?job=tide.north") == 1
 
     @pytest.mark.parametrize(("query", "ids"), [("q=TIDE.", ["tide.north"]), ("state=paused", ["quiet"]), ("q=zz", [])])
     def test_it_finds_some(self, full: Api, query: str, ids: list[str]) -> None:
