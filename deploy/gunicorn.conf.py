@@ -4,6 +4,7 @@ The same values stand in hermes_cron/server.py (SETTINGS); a test holds the two 
 """
 
 import os
+from pathlib import Path
 
 wsgi_app = "hermes_cron.wsgi:application"
 bind = os.environ.get("HERMES_CRON_WEB__BIND", "127.0.0.1:8080")
@@ -29,4 +30,5 @@ limit_request_fields = 50
 limit_request_field_size = 8220
 
 # The heartbeat file must not wait for a disk.
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
+_memory = Path("/dev/shm")  # noqa: S108 - only the heartbeat, which gunicorn makes safely.
+worker_tmp_dir = str(_memory) if _memory.is_dir() else None

@@ -1,4 +1,4 @@
-"""The short, seeded part of the chaos runs; `python -m tests.chaos` and `python -m tests.chaos.sweep` go on for longer."""
+"""The short, seeded part of the chaos runs; `python -m tests.chaos` and `tests.chaos.sweep` go on for longer."""
 
 from __future__ import annotations
 
