@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 
@@ -107,9 +109,17 @@ def _run() -> int:
         click.echo("Interrupted.", err=True)
         return 130
     except BrokenPipeError:
+        _drop_answer()
         return 0
     except OSError as error:
         # What arose within is one of our errors by now: this is the way to the terminal.
         click.echo(f"{click.style('Error:', fg='red', bold=True)} The answer cannot be written: {error}.", err=True)
+        _drop_answer()
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _drop_answer() -> None:
+    # What is left in the buffer would be written once more at exit, fail once more, and end the process with 120.
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
