@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from hermes_cron.clock import utc_now
@@ -48,8 +49,12 @@ class Channel:
         return os.getpid() == self._pid
 
     def tell(self, message: Mapping[str, object]) -> None:
-        """Send one message; where the worker is gone, nobody wants it."""
-        with self._lock, contextlib.suppress(OSError):
+        """Send one message.
+
+        Raises:
+            OSError: The worker cannot be reached any more.
+        """
+        with self._lock:
             self._channel.sendall(line(message))
 
     def messages(self) -> Iterator[Mapping[str, Any]]:
@@ -76,7 +81,8 @@ class Forward(logging.Handler):
         if len(text) > _LOG_CHARS:
             text = f"{text[: _LOG_CHARS // 2]} ... {text[-_LOG_CHARS // 2 :]}"
         if self._channel.ours:
-            self._channel.tell({"log": [record.levelno, record.name, text]})
+            with contextlib.suppress(OSError):
+                self._channel.tell({"log": [record.levelno, record.name, text]})
         else:
             sys.stderr.write(f"{record.levelname} {record.name}: {text}\n")
 
@@ -89,36 +95,60 @@ class Child:
         self._messages = messages
         self._tasks = tasks
         self._orders: queue.SimpleQueue[tuple[Run, StopSign] | None] = queue.SimpleQueue()
-        self._busy = False
+        self._sign: StopSign | None = None
+        self._asked = False
 
     def serve(self) -> None:
         """Run one run after another, until the worker lets go."""
+        signal.signal(signal.SIGTERM, self._end_body)
         threading.Thread(target=self._listen, name="hermes-cron-channel", daemon=True).start()
         while (order := self._orders.get()) is not None:
             run, sign = order
-            ended = execute(run, self._tasks, sign, utc_now)
-            if not self._channel.ours:
-                # A body that forked and let both return: its other half is the one that was asked.
-                os._exit(_TWICE)
-            for stream in (sys.stdout, sys.stderr):
-                # A body may have closed it, or put anything in its place.
-                with contextlib.suppress(Exception):
-                    stream.flush()
-            self._busy = False
-            self._channel.tell({"ended": ended_message(ended)})
+            try:
+                self._channel.tell({"begun": True})
+                ended = execute(run, self._tasks, sign, utc_now)
+                self._report(ended)
+            except OSError as error:
+                sys.stderr.write(f"the worker of run {run.id} cannot be reached: {error}\n")
+                end_group()
+
+    def _report(self, ended: Run) -> None:
+        if not self._channel.ours:
+            # A body that forked and let both return: its other half is the one that was asked.
+            os._exit(_TWICE)
+        for stream in (sys.stdout, sys.stderr):
+            # A body may have closed it, or put anything in its place.
+            with contextlib.suppress(Exception):
+                stream.flush()
+        self._sign = None
+        # What else there was no memory for, nobody knows.
+        last = ended.error.startswith("MemoryError")
+        self._channel.tell({"ended": ended_message(ended), "last": last})
 
     def _listen(self) -> None:
-        sign = StopSign()
         for message in self._messages:
             if "run" in message:
-                self._busy, sign = True, StopSign()
-                self._orders.put((read_run(message["run"]), sign))
-            elif "stop" in message:
-                sign.put_up(message["stop"], hand_back=message["hand_back"])
-        if self._busy:
+                self._sign = StopSign()
+                self._orders.put((read_run(message["run"]), self._sign))
+            elif "stop" in message and self._sign is not None:
+                self._sign.put_up(message["stop"], hand_back=message["hand_back"])
+            elif "end" in message:
+                self._asked = True
+                os.kill(os.getpid(), signal.SIGTERM)
+        if self._sign is not None:
             # The worker is gone, and with it the lease: nothing of this may go on.
             end_group()
         self._orders.put(None)
+
+    def _end_body(self, number: int, frame: FrameType | None) -> None:
+        if not self._channel.ours:
+            # A fork of the body's, which is to end like any other process.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        # Who stops a whole service signals every process of it; what that means for a run is for the worker to say.
+        if self._asked and self._sign is not None:
+            self._sign.hear()
+            raise SystemExit("it did not stop when it was asked to")
 
 
 def end_group() -> None:

@@ -1,7 +1,8 @@
 """What a worker and the processes of its pool say to each other: one JSON object a line, and nothing that is executed.
 
-To a child: what to load (the first line), `{"run": ...}`, `{"stop": why, "hand_back": ...}`. From it: `{"ready": true}`
-or `{"broken": why}`, `{"log": [level, logger, text]}`, and `{"ended": ...}` for each run.
+To a child: what to load (the first line), `{"run": ...}`, `{"stop": why, "hand_back": ...}`, and `{"end": true}` where
+that did not help. From it: `{"ready": true}` or `{"broken": why}`, `{"log": [level, logger, text]}`, and for each run
+`{"begun": true}` and `{"ended": ...}`, with `"last": true` where it had better be the last.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def read_load(message: Mapping[str, Any]) -> Load:
 
 def run_message(run: Run) -> dict[str, object]:
     """A run to be run."""
-    values = {name: getattr(run, name) for name in _FIELDS}
+    values = {name: getattr(run, name) for name in _FIELDS} | {"args": dict(run.args)}
     return {name: instant_text(value) if isinstance(value, datetime) else value for name, value in values.items()}
 
 

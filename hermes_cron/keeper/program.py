@@ -39,7 +39,10 @@ def main() -> None:
         return
     ring, bell = os.pipe()
     os.set_blocking(bell, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    # Who stops a whole service signals every process of it; whoever asked for the command decides what that means.
+    # What is handled, and not ignored, is as it was again for the command.
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(bell)
     pid = os.fork()
     if pid == 0:
@@ -55,6 +58,7 @@ def main() -> None:
     # It is not reaped before this: until then nobody else can get its group's number.
     with contextlib.suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def _read(lifeline: int) -> bytes | None:

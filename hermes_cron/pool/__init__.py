@@ -26,6 +26,7 @@ MAX_RUNS = 200
 READY_S = 60.0
 """How long a child may take to load the application."""
 
+_TRIES = 3
 _BACKOFF_S = 0.5
 _MOST_BACKOFF_S = 60.0
 _LEAVE_S = 2.0
@@ -37,8 +38,13 @@ _log = logging.getLogger("hermes_cron.pool")
 class Pool:
     """As many warm children as there are slots. `execute` is what a slot's thread calls, from any number of threads."""
 
-    def __init__(self, load: Load, tasks: Mapping[str, Task], concurrency: int) -> None:
+    def __init__(
+        self, load: Load, tasks: Mapping[str, Task], concurrency: int, *, grace: float = GRACE_S,
+        most_runs: int = MAX_RUNS,
+    ) -> None:  # fmt: skip
         self._load = load
+        self._grace = grace
+        self._most_runs = most_runs
         self._tasks = tasks
         self._concurrency = concurrency
         self._idle: list[Attended] = []
@@ -73,25 +79,33 @@ class Pool:
 
     def execute(self, run: Run, sign: StopSign) -> Run:
         """The run as it ended; `abandoned` where its process died of it. Nothing a task does gets out of here."""
-        child = self._take(sign)
-        if child is None:
-            if sign.up():
-                return replace(run, state=RunState.CANCELLED, error=sign.reason)
-            return replace(run, state=RunState.FAILED, error=f"no process can be started for it: {self._why}"[:500])
         task = self._tasks.get(run.task)
         timeout = run.timeout if run.timeout is not None or task is None else task.timeout
-        sign.inside = True
-        try:
-            return child.run(run, sign, timeout)
-        finally:
-            sign.inside = False
-            self._give(child)
+        for _ in range(_TRIES):
+            child = self._take(sign)
+            if child is None:
+                return self._not_run(run, sign)
+            sign.inside = True
+            try:
+                ended = child.run(run, sign, timeout)
+            finally:
+                sign.inside = False
+                self._give(child)
+            # One that died before it began the run, while it had nothing to do, has not died of it.
+            if child.begun or ended.state is not RunState.ABANDONED:
+                break
+        return ended
 
     def kill_lost(self) -> None:
         """Kill the children that were told to stop and did not: a body that lost its lease has no right to go on."""
         with self._changed:
             for child in self._busy:
                 child.kill_if_overdue()
+
+    def _not_run(self, run: Run, sign: StopSign) -> Run:
+        if sign.up():
+            return replace(run, state=RunState.CANCELLED, error=sign.reason)
+        return replace(run, state=RunState.FAILED, error=f"no process can be started for it: {self._why}"[:500])
 
     def _take(self, sign: StopSign) -> Attended | None:
         """A warm child; None where the run is to be stopped, or where none can be had."""
@@ -131,12 +145,12 @@ class Pool:
         """Let the worn ones go, once there are enough without them: no slot waits for a start."""
         if self._short():
             return
-        for child in [child for child in self._idle if child.runs >= MAX_RUNS]:
+        for child in [child for child in self._idle if child.runs >= self._most_runs]:
             self._idle.remove(child)
             self._leave(child)
 
     def _short(self) -> bool:
-        return sum(child.runs < MAX_RUNS for child in (*self._idle, *self._busy)) < self._concurrency
+        return sum(child.runs < self._most_runs for child in (*self._idle, *self._busy)) < self._concurrency
 
     def _look_after(self) -> None:
         while not self._over:
@@ -164,7 +178,7 @@ class Pool:
         # One after another: the first is ready soonest, and one that cannot start is told of once.
         child = None
         try:
-            child = Attended(self._load)
+            child = Attended(self._load, self._grace)
             why = child.until_ready(READY_S, lambda: self._over)
         except OSError as error:
             why = str(error)

@@ -20,12 +20,13 @@ from hermes_cron.pool.output import Output
 from hermes_cron.run import Run, RunState, StopSign
 
 GRACE_S = 5.0
-"""From telling a body that it is to stop to SIGTERM. The task `shell` gives its command 4 s of it."""
+"""From telling a body that it is to stop to ending it. The task `shell` gives its command 4 s of it."""
 
 TERM_S = 1.0
-"""From SIGTERM to SIGKILL. Both end before a lost lease does: that is noticed 10 s ahead."""
+"""From SIGTERM, at which a body gets SystemExit, to SIGKILL. A lease that is lost lasts for 10 s more."""
 
 _LOST_S = 5.0
+_END_S = 0.5
 _POLL_S = 0.1
 _CHUNK = 64 * 1024
 _COMMAND = (sys.executable, "-m", "hermes_cron.child")
@@ -34,8 +35,8 @@ _COMMAND = (sys.executable, "-m", "hermes_cron.child")
 class Attended:
     """One child, from its start to its end. One thread at a time has it; to kill it is anybody's."""
 
-    def __init__(self, load: Load) -> None:
-        """Start it.
+    def __init__(self, load: Load, grace: float = GRACE_S) -> None:
+        """Start it; a body has `grace` seconds to stop when it is told to.
 
         Raises:
             OSError: It cannot be started.
@@ -43,8 +44,12 @@ class Attended:
         self.ready = False
         self.broken = ""
         self.runs = 0
+        self.begun = False
         self.output = Output()
+        self._grace = grace
         self._ended: Mapping[str, Any] | None = None
+        self._last = False
+        self._garbled = False
         self._lines = Lines(MOST_BYTES)
         self._stop_at = inf
         self._terminated = False
@@ -74,7 +79,8 @@ class Attended:
     @property
     def fit(self) -> bool:
         """Whether it can be given another run: the last one ended, and nobody had to raise a hand."""
-        return not self.gone and (self._ended is not None or not self.runs) and not self._terminated
+        left_well = not self._terminated and not self._last
+        return not self.gone and left_well and (self._ended is not None or not self.runs)
 
     def until_ready(self, seconds: float, over: Callable[[], bool]) -> str:
         """Wait until it has loaded what it is to load; why it did not, or nothing."""
@@ -96,7 +102,7 @@ class Attended:
         """Have it run one run, and wait for the end. `abandoned` says that the process died of it, by itself."""
         self.runs += 1
         self.output.begin(f"run {run.id}")
-        self._ended, self._stop_at, self._terminated = None, inf, False
+        self.begun, self._ended, self._stop_at = False, None, inf
         over_at = inf if timeout is None else monotonic() + timeout
         self._send({"run": run_message(run)})
         while self._ended is None and not self.gone:
@@ -119,7 +125,7 @@ class Attended:
 
     def kill_if_overdue(self) -> None:
         """Kill it if it was told to stop, and had its time. May be called from any thread."""
-        if monotonic() >= self._stop_at + GRACE_S + TERM_S:
+        if monotonic() >= self._stop_at + self._grace + TERM_S:
             self.kill()
 
     def let_go(self) -> None:
@@ -144,22 +150,27 @@ class Attended:
 
     def _push(self, seconds: float) -> bool:
         """Be clearer, so many seconds after it was told to stop; whether there is no hope of its ever ending."""
-        if seconds >= GRACE_S and not self._terminated:
+        over = seconds - self._grace
+        if over >= 0 and not self._terminated:
             self._terminated = True
+            self._send({"end": True})
             self._keeper.signal(signal.SIGTERM)
-        if seconds >= GRACE_S + TERM_S:
-            self._keeper.signal(signal.SIGKILL)
+        if over >= TERM_S:
+            self.kill()
         # Even a killed process can hang, in a system call; we do not hang with it.
-        return seconds >= GRACE_S + TERM_S + _LOST_S
+        return over >= TERM_S + _LOST_S
 
     def _settle(self) -> None:
         """Of one that is gone take the last words, and how it ended."""
         if self._ended is not None:
             self._pump(0)
             return
-        self._keeper.signal(signal.SIGKILL)
-        self.until_over(monotonic() + 1)
-        while self._pump(0):
+        self.until_over(monotonic() + _END_S)
+        self._garbled = not self._keeper.over
+        self.kill()
+        self.until_over(monotonic() + _END_S)
+        until = monotonic() + _END_S
+        while self._pump(0) and monotonic() < until:
             pass
 
     def _outcome(self, run: Run, sign: StopSign, timeout: float | None, *, over: bool) -> Run:
@@ -175,6 +186,8 @@ class Attended:
         return replace(run, state=RunState.ABANDONED, error=f"its process {self._how()}")
 
     def _how(self) -> str:
+        if self._garbled:
+            return "could not be heard any more, and was killed"
         if self._keeper.error:
             return f"cannot be started: {os.strerror(self._keeper.error)}"
         return ending(self._keeper.exit_code)
@@ -223,8 +236,9 @@ class Attended:
                 if "log" in message:
                     self.output.log(*message["log"])
                 elif "ended" in message:
-                    self._ended = message["ended"]
+                    self._ended, self._last = message["ended"], bool(message.get("last"))
                 self.ready = self.ready or "ready" in message
+                self.begun = self.begun or "begun" in message
                 self.broken = self.broken or str(message.get("broken", ""))
         except (ValueError, TypeError) as error:
             # Somebody else writes there, and nothing that comes can be trusted any more.
