@@ -112,8 +112,11 @@ def fork(count: int = 5) -> str:
 @app.task(name="terminate")
 def terminate() -> int | None:
     """What people do with processes of their own."""
-    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
+    context = multiprocessing.get_context("fork")
+    begun = context.Event()
+    process = context.Process(target=lambda: (begun.set(), time.sleep(30)))
     process.start()
+    begun.wait()
     process.terminate()
     process.join(10)
     return process.exitcode
