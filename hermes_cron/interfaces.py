@@ -72,7 +72,10 @@ class Broker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the store knows of work now or soon; zero everywhere means that it is safe to sleep."""
+    """What the store knows of work now or soon; zero everywhere means that it is safe to sleep.
+
+    While everything is stopped only live runs and wanted disarms count: nothing else may be taken up.
+    """
 
     open_runs: int = 0
     dead_leases: int = 0

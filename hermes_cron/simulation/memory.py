@@ -112,9 +112,12 @@ class MemoryStore:
             planned = [e.not_before for e in waiting if e.not_before is not None]
             jobs = [record.job for record in records if record.job is not None]
             until = now + timedelta(seconds=within)
+            wanted = len(self._wanted())
+            if self._stopped:
+                return Load(live, wanted_arms=wanted)
             due = [job.next_fire_at for job in jobs if job.state is JobState.SCHEDULED and job.next_fire_at is not None]
-            soon = 0 if self._stopped else sum(1 for at in (*due, *planned) if at <= until)
-            return Load(live, len(leases) - live, len(waiting) - len(planned), soon, len(self._wanted()))
+            soon = sum(1 for at in (*due, *planned) if at <= until)
+            return Load(live, len(leases) - live, len(waiting) - len(planned), soon, wanted)
 
     def set_stopped(self, stopped: bool) -> None:
         """Stop everything at every door, or end that."""

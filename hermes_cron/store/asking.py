@@ -70,16 +70,19 @@ def next_wake() -> Select[Any]:
 
 
 def load(connection: Connection, clock: Clock, within: float) -> Load:
-    """What is running, waiting, wanted, and due within so many seconds, in one statement."""
+    """What is running, waiting, wanted, and due within so many seconds, in one statement.
+
+    While everything is stopped nobody may take a run over or start what waits, so neither counts as work.
+    """
     until = clock + sa.literal(round(within * _MICROS))
     lives, waits = is_true(RUNS.c.open), and_(is_true(FIRES.c.open), FIRES.c.state == FireState.WAITING.value)
     scheduled = and_(JOBS.c.state == JobState.SCHEDULED.value, JOBS.c.next_fire_at <= until)
     due = _count(JOBS.c.id, scheduled) + _count(FIRES.c.key, and_(waits, FIRES.c.not_before <= until))
     numbers = select(
         _count(RUNS.c.id, and_(lives, RUNS.c.lease_until > clock)).label("open_runs"),
-        _count(RUNS.c.id, _dead(clock)).label("dead_leases"),
-        _count(FIRES.c.key, and_(waits, FIRES.c.not_before.is_(sa.null()))).label("waiting"),
-        sa.case((stopped_flag() == 0, due), else_=0).label("due"),
+        _unless_stopped(_count(RUNS.c.id, _dead(clock))).label("dead_leases"),
+        _unless_stopped(_count(FIRES.c.key, and_(waits, FIRES.c.not_before.is_(sa.null())))).label("waiting"),
+        _unless_stopped(due).label("due"),
         _count(ARMS.c.job_id, _wanted()).label("wanted_arms"),
     )
     return Load(**{name: int(number) for name, number in connection.execute(numbers).mappings().one().items()})
@@ -167,6 +170,10 @@ def _wanted() -> ColumnElement[bool]:
 
 def _dead(clock: Clock) -> ColumnElement[bool]:
     return and_(is_true(RUNS.c.open), sa.or_(RUNS.c.lease_until <= clock, RUNS.c.lease_until.is_(sa.null())))
+
+
+def _unless_stopped(number: ColumnElement[int]) -> ColumnElement[int]:
+    return sa.case((stopped_flag() == 0, number), else_=0)
 
 
 def _count(column: ColumnElement[str], where: ColumnElement[bool]) -> ColumnElement[int]:
