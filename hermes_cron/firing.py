@@ -55,12 +55,14 @@ class Firing:
     execute: Execute
     awake: Callable[[], None]
     """What else a wake is for: called when a sentinel's fire shows that the normal chain may have failed."""
+    keep_s: float = KEEP_S
 
     def fire_due(self, fire: Fire, ack: Callable[[], None]) -> float | None:
         """Claim, arm, begin, run, complete, arm. Returns the seconds to wait when the fire is early, else None.
 
         Raises:
-            StoreError: The claim could not be decided; nothing was written, and the fire is not acknowledged.
+            StoreError: The claim could not be decided, and nothing was written. The caller acknowledges the fire all
+                the same: the store knows what is due, and the sweep asks it again.
         """
         failpoint("firing.received")
         decided = self.store.change(fire.job_id, partial(claim, fire=fire, claimer=self.claimer))
@@ -103,7 +105,11 @@ class Firing:
 
     def _ended(self, run: Run, outcome: str, done: Ended | None) -> None:
         outcome = outcome.rstrip()
-        if done is None or not done.written:
+        if done is None:
+            words = "run %s %s, but the store could not be told in %g s: its lease runs out, and it counts as dead"
+            _log.error(words, run.id, outcome, self.keep_s)
+            return
+        if not done.written:
             _log.warning("run %s %s, but it was taken over or closed meanwhile: not written", run.id, outcome)
             return
         _log.info("run %s %s", run.id, outcome)
@@ -111,8 +117,8 @@ class Firing:
             self._ring(run.job_id)
 
     def _write(self, run: Run, step: Step[R]) -> R | None:
-        """Write it, again and again for a minute; the lease is renewed meanwhile, or somebody takes the run over."""
-        until = monotonic() + KEEP_S
+        """Write it, again and again for `keep_s`; the lease is renewed meanwhile, or somebody takes the run over."""
+        until = monotonic() + self.keep_s
         while True:
             try:
                 return self.store.change(run.job_id, step)

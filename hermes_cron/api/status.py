@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import falcon
 
+from hermes_cron.errors import StoreError
 from hermes_cron.interfaces import Broker, FireVerifier, Store
 
 WITHIN_S = 60.0
 """What is due within so many seconds counts as load."""
 
+_MOST_WANTED = 100
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 _log = logging.getLogger("hermes_cron.api")
 
 
@@ -50,8 +54,9 @@ class Readiness:
 class LoadReport:
     """`GET /api/cron/load`: the work there is now or soon. `load` zero means that it is safe to sleep.
 
-    What cannot be read counts as one, and stands as null. The store is opened at the first question: a webhook that
-    is never asked needs none.
+    What cannot be read counts as one, and stands as null. `refused` tells why NAS refuses alarms for good: that work
+    stays until somebody sees to it (I11). The store is opened at the first question: a webhook that is never asked
+    needs none.
     """
 
     path = "/api/cron/load"
@@ -62,7 +67,9 @@ class LoadReport:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """200 with the numbers, whatever they are."""
-        _answer(resp, falcon.HTTP_200, self.numbers())
+        numbers = self.numbers()
+        refused = self._refused() if numbers.get("wanted_arms") else []
+        _answer(resp, falcon.HTTP_200, {**numbers, "refused": refused})
 
     def numbers(self) -> dict[str, int | None]:
         """The load and what it is made of."""
@@ -74,6 +81,16 @@ class LoadReport:
             known = {"store": None}
         parts: dict[str, int | None] = {"queued": queued, **known}
         return {"load": sum(1 if number is None else number for number in parts.values()), **parts}
+
+    def _refused(self) -> list[str]:
+        store = self._store()
+        try:
+            records = [store.read(job_id) for job_id in store.wanted(_MOST_WANTED)]
+        except StoreError:
+            return []
+        reasons = {record.arm.refused for record in records if record is not None and record.arm.refused}
+        # Whoever asks may be anybody, and the words are another server's: a plain code, or that there is one.
+        return sorted({reason if _CODE.fullmatch(reason) else "refused" for reason in reasons})
 
 
 def _answer(resp: falcon.Response, status: str, body: dict[str, Any]) -> None:

@@ -182,7 +182,19 @@ def test_a_begin_is_retried_while_the_store_is_away(stage: Stage) -> None:
     assert stage.outcome() == "succeeded"
 
 
-def test_i6_a_run_that_was_taken_over_writes_nothing(stage: Stage) -> None:
+def test_tells_a_store_that_stayed_away_from_a_run_that_was_taken_over(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.due()
+    stage.before["complete"] = fail_times(10**6, StoreError("away"))
+    stage.firing = replace(stage.firing, keep_s=0.0)
+    stage.fire()
+    assert "the store could not be told in 0 s" in caplog.text
+    assert "taken over" not in caplog.text
+    assert stage.outcome() == "running", "whoever finds its lease dead goes on"
+
+
+def test_i6_a_run_that_was_taken_over_writes_nothing(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     stage.due()
 
     def taken_over(run: Run, sign: StopSign) -> Run:
@@ -195,6 +207,7 @@ def test_i6_a_run_that_was_taken_over_writes_nothing(stage: Stage) -> None:
     old, new = sorted(stage.real.runs("a"), key=lambda run: run.fence)
     assert (old.state, old.result) == (RunState.ABANDONED, "")
     assert (new.state, new.worker) == (RunState.CLAIMED, "other")
+    assert "but it was taken over or closed meanwhile: not written" in caplog.text
     assert "ring a" not in stage.said
 
 

@@ -14,7 +14,7 @@ import pytest
 from hermes_cron.errors import BrokerError, ConfigError, StoreError
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import Broker, Store
-from hermes_cron.rules import change
+from hermes_cron.rules import arms, change
 from hermes_cron.rules.claim import Claimer, claim
 from hermes_cron.webapp import make_webapp
 from tests.unit.parts import LEASE, FakeClock, ListBroker, add
@@ -68,7 +68,7 @@ def test_readyz_tells_which_part_is_not(broker: ListBroker, *, queue: bool, keys
 def test_load_is_zero_when_it_is_safe_to_sleep(broker: ListBroker, store: Store) -> None:
     answer = client(broker, lambda: store).simulate_get("/api/cron/load")
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
-    assert answer.json == {"load": 0, **dict.fromkeys(NUMBERS, 0)}
+    assert answer.json == {"load": 0, **dict.fromkeys(NUMBERS, 0), "refused": []}
 
 
 def test_load_counts_every_kind_of_work(broker: ListBroker, store: Store, clock: FakeClock) -> None:
@@ -91,6 +91,19 @@ def test_load_counts_every_kind_of_work(broker: ListBroker, store: Store, clock:
     assert (found["open_runs"], found["dead_leases"]) == (0, 1)
 
 
+def test_i11_load_names_why_nas_refuses_an_alarm_and_no_more_than_a_word_of_it(
+    broker: ListBroker, store: Store
+) -> None:
+    ask = client(broker, lambda: store)
+    for number, reason in enumerate(["invalid_client", "invalid_client", "<b>anything</b> at all", None]):
+        add(store, f"a{number}")
+        order = store.change(f"a{number}", partial(arms.lease, token="t"))
+        store.change(f"a{number}", partial(arms.give_up, order=order, settled=True, refused=reason))
+    found = ask.simulate_get("/api/cron/load").json
+    assert (found["load"], found["wanted_arms"]) == (4, 4)
+    assert found["refused"] == ["invalid_client", "refused"]
+
+
 @pytest.mark.parametrize("error", [StoreError("away"), ConfigError("odd"), ZeroDivisionError("a bug")])
 def test_load_counts_what_cannot_be_read_as_busy(broker: ListBroker, error: Exception) -> None:
     def fail() -> Store:
@@ -98,7 +111,7 @@ def test_load_counts_what_cannot_be_read_as_busy(broker: ListBroker, error: Exce
 
     broker.fault = BrokerError("gone")
     answer = client(broker, fail).simulate_get("/api/cron/load")
-    assert (answer.status_code, answer.json) == (200, {"load": 2, "queued": None, "store": None})
+    assert (answer.status_code, answer.json) == (200, {"load": 2, "queued": None, "store": None, "refused": []})
 
 
 def test_opens_the_store_at_the_first_question_and_once(broker: ListBroker, store: Store) -> None:

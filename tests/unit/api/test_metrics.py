@@ -29,6 +29,7 @@ def test_it_tells_the_load_as_the_load_does(api: Api) -> None:
     numbers = read(api)
     told = api.good("GET", "/api/cron/load")
     assert numbers["hermes_cron_load", ()] == told.pop("load") == 1
+    assert told.pop("refused") == []
     for part, number in told.items():
         assert numbers["hermes_cron_load_part", (("part", part),)] == number
 
