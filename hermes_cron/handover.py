@@ -20,6 +20,7 @@ from hermes_cron.settings import HttpSettings, PromptSettings, ShellSettings, Ta
 MOST_BYTES = 1024 * 1024
 """The longest line that a child may send: a run's result is at most 64 KiB, and it triples at most as JSON."""
 
+_ENDS = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED})
 _INSTANTS = ("fire_at", "claimed_at", "started_at", "ended_at", "lease_until", "guard_at", "deadline")
 _FIELDS = tuple(field.name for field in fields(Run) if field.name != "stop_asked")
 
@@ -95,8 +96,13 @@ def ended_message(run: Run) -> dict[str, object]:
 
 
 def as_ended(run: Run, message: Mapping[str, Any]) -> Run:
-    """The run with what became of it."""
+    """The run with what became of it.
+
+    Raises:
+        KeyError, TypeError, ValueError: It is no end of a run. A body can write into its process's channel, too.
+    """
+    state, error, result = RunState(message["state"]), message["error"], message["result"]
+    if state not in _ENDS or not isinstance(error, str) or not isinstance(result, str):
+        raise ValueError("no run ends so")
     deadline = None if message["deadline"] is None else read_instant(message["deadline"])
-    return replace(
-        run, state=RunState(message["state"]), error=message["error"], result=message["result"], deadline=deadline
-    )
+    return replace(run, state=state, error=error, result=result, deadline=deadline)

@@ -98,9 +98,9 @@ class Pool:
 
     def kill_lost(self) -> None:
         """Kill the children that were told to stop and did not: a body that lost its lease has no right to go on."""
-        with self._changed:
-            for child in self._busy:
-                child.kill_if_overdue()
+        # Without the lock: who renews leases waits for nobody here.
+        for child in tuple(self._busy):
+            child.kill_if_overdue()
 
     def _not_run(self, run: Run, sign: StopSign) -> Run:
         if sign.up():

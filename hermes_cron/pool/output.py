@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 
+from hermes_cron.logs import one_line
+
 MAX_BYTES = 64 * 1024
 """How much of one run's output is logged. A line counts for more than it holds: each is a line of the log, too."""
 
 _LINE_BYTES = 4000
 _PER_LINE = 64
+_NAME_CHARS = 100
 _log = logging.getLogger("hermes_cron.output")
 
 
@@ -42,10 +45,15 @@ class Output:
             self._extend(part)
 
     def log(self, level: object, name: object, text: object) -> None:
-        """Take what was logged: on at its own level, under its own name."""
-        known = isinstance(level, int) and isinstance(name, str) and isinstance(text, str)
-        if known and self._spend(len(str(text))):
-            logging.getLogger(str(name)).log(int(str(level)), "%s", text)
+        """Take what was logged: on at its own level, under its own name.
+
+        Raises:
+            TypeError: It is no log record.
+        """
+        if not isinstance(level, int) or not isinstance(name, str) or not isinstance(text, str):
+            raise TypeError("a log record is a level, a name and a text")
+        if self._spend(len(text)):
+            logging.getLogger(one_line(name[:_NAME_CHARS])).log(level, "%s", text)
 
     def _extend(self, part: bytes) -> None:
         room = _LINE_BYTES - len(self._line)

@@ -63,3 +63,12 @@ def test_messages_are_put_together_from_any_pieces() -> None:
 def test_what_is_no_message_is_refused(chunk: bytes) -> None:
     with pytest.raises(ValueError, match=r"Expecting|object|decode|long"):
         list(Lines(10).add(chunk))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [{"state": "started"}, {"state": "?"}, {"error": None}, {"result": {}}, {"deadline": 1}, {"deadline": "soon"}],
+)
+def test_what_is_no_end_of_a_run_is_refused(end: dict[str, object]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        as_ended(FULL, {**ended_message(replace(FULL, state=RunState.SUCCEEDED)), **end})

@@ -85,6 +85,9 @@ def die(how: str) -> None:
         os.abort()
     elif how == "deafen":
         os.closerange(3, 64)
+    elif how == "forge":
+        os.write(3, b'{"ended": {"state": "abandoned", "error": "", "result": "", "deadline": null}}\n')
+        time.sleep(30)
     elif how == "garble":
         os.write(3, b"[1]\n")
         time.sleep(30)
@@ -114,7 +117,8 @@ def terminate() -> int | None:
     """What people do with processes of their own."""
     context = multiprocessing.get_context("fork")
     begun = context.Event()
-    process = context.Process(target=lambda: (begun.set(), time.sleep(30)))
+    # Many short naps: a signal that comes just before a nap is handled after it.
+    process = context.Process(target=lambda: (begun.set(), [time.sleep(0.05) for _ in range(600)]))
     process.start()
     begun.wait()
     process.terminate()

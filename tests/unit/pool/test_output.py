@@ -82,11 +82,14 @@ def test_ten_megabytes_stop_nobody(warm: Warm, log: pytest.LogCaptureFixture) ->
 def test_what_is_logged_by_a_child_keeps_its_level_and_name(log: pytest.LogCaptureFixture) -> None:
     output = Output()
     output.log(logging.ERROR, "mine", "50 % of %s")
-    output.log("error", "mine", "no level")
     output.log(logging.DEBUG, "mine", "not wanted")
+    with pytest.raises(TypeError):
+        output.log("error", "mine", "no level")
     assert log.record_tuples == [("mine", logging.ERROR, "50 % of %s")]
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Human())
     handler.emit(log.records[0])
     assert stream.getvalue().endswith("mine: 50 % of %s\n")
+    output.log(logging.ERROR, "a\nname", "text")
+    assert "\n" not in log.records[-1].name

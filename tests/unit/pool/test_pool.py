@@ -27,6 +27,10 @@ def pid_of(warm: Warm) -> int:
     return int(json.loads(warm.run("whoami").result)["pid"])
 
 
+def keeper_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def test_a_body_gets_its_run_and_nothing_of_the_worker(warm: Warm) -> None:
     ended = warm.run("whoami", timeout=60, a=[1, {"b": None}], b="é\n\0")
     assert (ended.state, ended.error) == (RunState.SUCCEEDED, "")
@@ -92,6 +96,24 @@ def test_a_body_that_kills_its_process_is_abandoned_and_the_next_runs_in_another
     assert (ended.state, ended.error) == (RunState.ABANDONED, words)
     assert gone([first])
     assert pid_of(warm) != first
+
+
+def test_a_body_that_forges_its_end_gets_no_other_than_runs_have(warm: Warm) -> None:
+    ended = warm.run("die", how="forge")
+    assert ended.state is RunState.FAILED
+    assert "cannot be read" in ended.error
+
+
+def test_the_end_of_its_keeper_is_the_end_of_a_body(warm: Warm, tmp_path: Path) -> None:
+    note, ended = tmp_path / "note", list[Run]()
+    body = threading.Thread(target=lambda: ended.append(warm.run("deaf", note=str(note), children=2)))
+    body.start()
+    pids = noted(note)
+    os.kill(keeper_of(pids[0]), signal.SIGKILL)
+    body.join()
+    assert ended[0].state is RunState.ABANDONED
+    assert gone(pids)
+    assert warm.run("answer", size=1).state is RunState.SUCCEEDED
 
 
 def test_a_body_that_eats_its_memory_fails_alone_and_its_process_is_not_used_again(make: Make) -> None:
@@ -201,11 +223,10 @@ def test_a_frozen_child_is_killed_at_its_time(warm: Warm, tmp_path: Path) -> Non
 
 def test_a_signal_that_was_meant_for_the_whole_service_ends_no_body(warm: Warm) -> None:
     pid, ended = pid_of(warm), list[Run]()
-    keeper = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     body = threading.Thread(target=lambda: ended.append(warm.run("wait", seconds=0.6)))
     body.start()
     time.sleep(0.2)
-    for process in (keeper, pid):
+    for process in (keeper_of(pid), pid):
         os.kill(process, signal.SIGTERM)
     body.join()
     assert (ended[0].state, ended[0].result) == (RunState.SUCCEEDED, '"not told"')
