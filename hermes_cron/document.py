@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISREG, S_IWOTH
 from typing import TYPE_CHECKING
 
 from hermes_cron.errors import ConfigError
@@ -95,9 +95,13 @@ def read(file: Path) -> Node:
 
 def _text(file: Path) -> str:
     try:
+        mode = file.stat().st_mode
         # A pipe would let us wait for ever.
-        if not S_ISREG(file.stat().st_mode):
+        if not S_ISREG(mode):
             raise ConfigError(f"{file} is no ordinary file.")
+        # It names commands that we run. A group of one's own is common, so only what everybody may write is refused.
+        if mode & S_IWOTH:
+            raise ConfigError(f"Others may write to {file}.", hint="Run `chmod o-w` on it.")
         with file.open("rb") as opened:
             content = opened.read(MAX_BYTES + 1)
     except OSError as error:

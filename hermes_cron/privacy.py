@@ -29,7 +29,8 @@ def fault(file: Path) -> str:
     Raises:
         OSError: It cannot be looked at.
     """
-    writable = file.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    mode = file.stat().st_mode
+    writable = stat.S_ISREG(mode) and mode & (stat.S_IWGRP | stat.S_IWOTH)
     return f"others than its owner may write to {file}; run `chmod go-w` on it" if writable else ""
 
 

@@ -30,7 +30,9 @@ def web(session: Session, bind: str | None, workers: int, print_command: bool) -
         return
     session.set_up_logging()
     bootstrap.require_shared(config, "hermes-cron web")
+    # What is wrong is said once, here, and not by each process.
     bootstrap.the_verifier(config)
+    bootstrap.the_broker(config).close()
     bootstrap.the_api_keys(config)
 
     def make() -> WsgiApp:

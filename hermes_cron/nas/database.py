@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from hermes_cron.clock import monotonic
 from hermes_cron.errors import StoreBusy, StoreError
+from hermes_cron.privacy import make_folder
 
 FILE = "nas.db"
 LOCK = "nas.lock"
@@ -46,7 +47,7 @@ def make_home(home: Path) -> None:
         StoreError: It cannot be made, or others may write to it.
     """
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(home)
         others = home.stat().st_mode & 0o022
     except OSError as error:
         hint = "Give a folder that this user can make and write to."

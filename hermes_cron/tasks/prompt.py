@@ -9,6 +9,7 @@ from typing import Any
 
 from hermes_cron.errors import ConfigError, TaskFailed, TaskInvalid
 from hermes_cron.outbound import any_address
+from hermes_cron.privacy import fault
 from hermes_cron.run import Run
 from hermes_cron.tasks.calling import call, check_timeout
 from hermes_cron.tasks.excerpt import first_of
@@ -59,7 +60,11 @@ class Prompt:
             return ""
         where = f"tasks.prompt.api_key_file ({self.api_key_file})"
         try:
-            with Path(self.api_key_file).open("rb") as file:
+            path = Path(self.api_key_file)
+            unsafe = fault(path)
+            if unsafe:
+                raise ConfigError(f"{where} is not believed: {unsafe}.", field="tasks.prompt.api_key_file")
+            with path.open("rb") as file:
                 key = file.read(_KEY_BYTES).decode("ascii").strip()
         except OSError as error:
             raise ConfigError(

@@ -20,17 +20,15 @@ from hermes_cron import contract
 from hermes_cron.clock import Clock, instant_text, utc_now
 from hermes_cron.errors import ConfigError, TokenRejected
 from hermes_cron.fire import Fire
+from hermes_cron.privacy import MIN_SECRET_BYTES, fault, read_lines
 from hermes_cron.verify.objects import read_fire
 from hermes_cron.verify.reasons import Reason
 
 TOLERANCE_S = 5 * 60
 """Seconds that a token's timestamp may lie from now, to either side."""
 
-MIN_SECRET_BYTES = 24
-
 _TOKEN = re.compile(r"v1\.([A-Za-z0-9_-]{1,64})\.([0-9]{1,12})\.([A-Za-z0-9_-]{43})")
 _PREFIX = "whsec_"
-_MAX_FILE = 64 * 1024
 
 
 def job_key(secret: bytes, job_id: str) -> bytes:
@@ -56,14 +54,16 @@ def read_secrets(file: str) -> tuple[bytes, ...]:
     """
     field = "cron.key_file"
     try:
-        with Path(file).expanduser().open(encoding="utf-8") as opened:
-            lines = [line.strip() for line in opened.read(_MAX_FILE).splitlines() if line.strip()]
-        found = tuple(_secret(line) for line in lines)
+        path = Path(file).expanduser()
+        unsafe = fault(path)
+        found = () if unsafe else tuple(_secret(line) for line in read_lines(path))
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"{field} cannot be read: {type(error).__name__}.", field=field,
             hint="Give a file with one secret a line, readable by this program alone.",
         ) from error  # fmt: skip
+    if unsafe:
+        raise ConfigError(f"{field} is not believed: {unsafe}.", field=field)
     if not found or min(map(len, found)) < MIN_SECRET_BYTES:
         raise ConfigError(
             f"{field} must hold a secret of {MIN_SECRET_BYTES} bytes or more.", field=field,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hermes_cron.clock import instant_text, read_instant
+from hermes_cron.privacy import make_folder
 from hermes_cron.verify.objects import read_object
 
 _MAX_BYTES = 1024 * 1024
@@ -45,7 +46,7 @@ def save(place: Path, url: str, jwks: dict[str, Any], fetched_at: datetime) -> N
     Raises:
         OSError: It cannot be written.
     """
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(place.parent)
     text = json.dumps({"url": url, "fetched_at": instant_text(fetched_at), "jwks": jwks})
     handle, draft = tempfile.mkstemp(dir=place.parent, prefix=".", suffix=".tmp")
     try:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from hermes_cron.errors import ConfigError, TokenRejected
+from hermes_cron.privacy import fault
 from hermes_cron.verify.objects import read_loose_object
 from hermes_cron.verify.reasons import Reason
 
@@ -168,7 +169,12 @@ def pinned_keys(setting: str) -> PinnedKeys:
     field, given = "cron.chronos.nas_public_key", setting.strip()
     if "-----BEGIN " not in given and not given.startswith("{"):
         try:
-            with Path(given).expanduser().open(encoding="utf-8") as file:
+            path = Path(given).expanduser()
+            unsafe = fault(path)
+            if unsafe:
+                # Who can put a key there signs fires.
+                raise ConfigError(f"{field} is not believed: {unsafe}.", field=field)
+            with path.open(encoding="utf-8") as file:
                 given = file.read(_MAX_KEY_FILE)
         except (OSError, ValueError, RuntimeError) as error:
             raise ConfigError(

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from hermes_cron.clock import monotonic
 from hermes_cron.errors import NasError
+from hermes_cron.privacy import fault
 from hermes_cron.settings import ChronosSettings, Secret
 
 KEPT_S = 60.0
@@ -99,6 +100,9 @@ class FileToken:
         """The file's token, read from the disk."""
         stamp = self.stamp()
         try:
+            unsafe = fault(self._path)
+            if unsafe:
+                raise NasError(f"The access token's file is not believed: {unsafe}.")
             with self._path.open("rb") as file:
                 content = file.read(_MAX_BYTES)
         except OSError as error:
