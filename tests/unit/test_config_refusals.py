@@ -42,7 +42,7 @@ def refused(path: Path | None = None, **given: object) -> ConfigError:
          "Did you mean cron.chronos.nas_jwks_url?"),
         ("store:\n  zzz: 1\n", "store.zzz", 2, "In store there are url."),
         ("true: 1\n", "true", 1, "There are app, cron, broker, store, web, worker, tasks."),
-        ("broker: {<<: {url: redis://h}}\n", "broker.<<", 1, "In broker there are url, queue."),
+        ("broker: {<<: {url: redis://h}}\n", "broker.<<", 1, "In broker there are url, queue, signing_key_file."),
     ],
 )  # fmt: skip
 def test_it_names_an_unknown_key_and_a_likely_one(tmp_path: Path, content: str, key: str, line: int, hint: str) -> None:
@@ -107,7 +107,7 @@ def test_it_names_an_unknown_flag() -> None:
         ("cron:\n  timezone: Europe/Lisbonne\n",
          "cron.timezone must be a time zone like Europe/Lisbon or UTC (did you mean Europe/Lisbon?) ({0}, line 2)."),
         ("broker: redis://h\n",
-         "broker is a section of keys, and here it has a value ({0}, line 1). In broker there are url, queue."),
+         "broker is a section of keys, and here it has a value ({0}, line 1). In broker there are url, queue, signing_key_file."),
         ("cron: {chronos: [1]}\n", "cron.chronos is a section of keys, and here it has a value ({0}, line 1). In "),
         ("[]\n", "{0} must hold keys with values, like"),
         ("hello\n", "{0} must hold keys with values, like"),
