@@ -92,7 +92,7 @@ def read_run(message: Mapping[str, Any]) -> Run:
 def ended_message(run: Run) -> dict[str, object]:
     """What became of a run."""
     deadline = None if run.deadline is None else instant_text(run.deadline)
-    return {"state": run.state, "error": run.error, "result": run.result, "deadline": deadline}
+    return {"id": run.id, "state": run.state, "error": run.error, "result": run.result, "deadline": deadline}
 
 
 def as_ended(run: Run, message: Mapping[str, Any]) -> Run:
@@ -102,7 +102,7 @@ def as_ended(run: Run, message: Mapping[str, Any]) -> Run:
         KeyError, TypeError, ValueError: It is no end of a run. A body can write into its process's channel, too.
     """
     state, error, result = RunState(message["state"]), message["error"], message["result"]
-    if state not in _ENDS or not isinstance(error, str) or not isinstance(result, str):
+    if message["id"] != run.id or state not in _ENDS or not isinstance(error, str) or not isinstance(result, str):
         raise ValueError("no run ends so")
     deadline = None if message["deadline"] is None else read_instant(message["deadline"])
     return replace(run, state=state, error=error, result=result, deadline=deadline)

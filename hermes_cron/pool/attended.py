@@ -178,6 +178,8 @@ class Attended:
             try:
                 return as_ended(run, self._ended)
             except (KeyError, TypeError, ValueError) as error:
+                # Its body may still be at work.
+                self._last = True
                 return replace(run, state=RunState.FAILED, error=f"its end cannot be read: {error!r}"[:200])
         if sign.up():
             return replace(run, state=RunState.CANCELLED, error=sign.reason)

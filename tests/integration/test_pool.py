@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -48,10 +49,21 @@ def alive(pid: int) -> bool:
         return False
 
 
+def words(pid: int) -> str:
+    """What it was started with."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def below(pid: int) -> list[int]:
     """The processes that this one started, and those that they started."""
-    children = Path(f"/proc/{pid}/task")
-    found = [int(c) for task in children.iterdir() for c in (task / "children").read_text().split()]
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        found = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
     return found + [pid for child in found for pid in below(child)]
 
 
@@ -95,6 +107,19 @@ def test_kill_9_of_the_worker_leaves_no_orphan(system: System, stuck: bool) -> N
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
     system.wait(lambda: not any(map(alive, all_of_it)), "everything to be gone", 2)
+
+
+@pytest.mark.timeout(90)
+def test_kill_9_of_the_worker_ends_the_commands_of_its_children(system: System) -> None:
+    system.env["HERMES_CRON_TASKS__SHELL__ENABLED"] = "true"
+    worker = system.start_worker(0, "-c", "1", *POOL)
+    argv = ["sh", "-c", "trap '' TERM HUP; echo; sleep 77"]
+    system.add("command", "in 1s", "shell", "--args", json.dumps({"argv": argv}))
+    system.wait(lambda: any("sleep\0" in words(pid) for pid in below(worker.pid)), "the command")
+    everything = below(worker.pid)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    system.wait(lambda: not any(map(alive, everything)), "everything to be gone", 2)
 
 
 @pytest.mark.timeout(120)

@@ -67,7 +67,15 @@ def test_what_is_no_message_is_refused(chunk: bytes) -> None:
 
 @pytest.mark.parametrize(
     "end",
-    [{"state": "started"}, {"state": "?"}, {"error": None}, {"result": {}}, {"deadline": 1}, {"deadline": "soon"}],
+    [
+        {"id": "a:2"},
+        {"state": "started"},
+        {"state": "?"},
+        {"error": None},
+        {"result": {}},
+        {"deadline": 1},
+        {"deadline": "soon"},
+    ],
 )
 def test_what_is_no_end_of_a_run_is_refused(end: dict[str, object]) -> None:
     with pytest.raises((ValueError, TypeError)):

@@ -102,6 +102,9 @@ def test_a_body_that_forges_its_end_gets_no_other_than_runs_have(warm: Warm) -> 
     ended = warm.run("die", how="forge")
     assert ended.state is RunState.FAILED
     assert "cannot be read" in ended.error
+    started = time.monotonic()
+    assert warm.run("answer", size=1).result == '"x"', "it is not handed to a process whose body goes on"
+    assert time.monotonic() - started < 10
 
 
 def test_the_end_of_its_keeper_is_the_end_of_a_body(warm: Warm, tmp_path: Path) -> None:
