@@ -17,7 +17,9 @@ from hermes_cron.errors import ConfigError
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("human", "json")
 _MOST = 4000
-_QUIET = ("httpx", "httpcore", "kombu", "amqp", "urllib3", "asyncio")
+_QUIET = ("kombu", "amqp", "urllib3", "asyncio")
+# They write whole URLs and the headers of answers: there may be secrets in both, at whatever level we log.
+_SILENT = ("httpx", "httpcore")
 
 
 def set_up_logging(
@@ -40,6 +42,8 @@ def set_up_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.WARNING)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
 

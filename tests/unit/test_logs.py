@@ -173,6 +173,8 @@ def test_chatty_libraries_are_quiet_unless_it_is_debug() -> None:
     assert len(lines(stream)) == 1
     stream = set_up("debug")
     logging.getLogger("kombu").debug("x")
+    logging.getLogger("httpx").info("GET https://x/?token=secret")
+    logging.getLogger("httpcore.http11").debug("receive_response_headers.complete [(b'Set-Cookie', b'secret')]")
     assert len(lines(stream)) == 1
 
 
