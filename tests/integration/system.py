@@ -181,12 +181,16 @@ class System:
 
     def armed(self) -> dict[str, datetime]:
         """What NAS holds, without the ladder."""
+        return {job_id: at for job_id, at in self.held().items() if not job_id.startswith("_")}
+
+    def held(self) -> dict[str, datetime]:
+        """All that NAS holds."""
         token = self.token_file.read_text().strip()
         answer = self.outbound.request(
             "GET", self.nas_url + contract.LIST_PATH, headers={"Authorization": f"Bearer {token}"}, deadline=5
         )
         rows = json.loads(answer.body)["armed"]
-        return {r["job_id"]: datetime.fromisoformat(r["fire_at"]) for r in rows if not r["job_id"].startswith("_")}
+        return {row["job_id"]: datetime.fromisoformat(row["fire_at"]) for row in rows}
 
     def load(self, url: str | None = None) -> dict[str, Any]:
         answer = self.outbound.request("GET", f"{url or self.callback_url}/api/cron/load", deadline=5)

@@ -38,3 +38,12 @@ def slow(run: Run, seconds: float = 10.0) -> str:
 @app.task(name="fail")
 def fail() -> None:
     raise RuntimeError("as it should")
+
+
+@app.task(name="flaky", bind=True)
+def flaky(run: Run, good: int) -> str:
+    """Fails until its attempt number `good`."""
+    note(run, "tried")
+    if run.attempt < good:
+        raise RuntimeError("as it should")
+    return "done"

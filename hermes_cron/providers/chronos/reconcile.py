@@ -9,13 +9,14 @@ from functools import partial
 
 from hermes_cron.arm import Arm, Order
 from hermes_cron.clock import monotonic
-from hermes_cron.errors import NasError
+from hermes_cron.errors import NasError, NasRefused
 from hermes_cron.interfaces import Reconciled, Store
 from hermes_cron.providers.chronos import steps
 from hermes_cron.providers.chronos.answers import NasLacks
 from hermes_cron.providers.chronos.armer import Armer, Settled
 from hermes_cron.providers.chronos.calls import Outcomes, carry_out
 from hermes_cron.providers.chronos.client import NasClient
+from hermes_cron.providers.chronos.standing import INVALID_CLIENT
 from hermes_cron.record import Record
 
 _log = logging.getLogger("hermes_cron.chronos")
@@ -57,6 +58,8 @@ class Reconciler:
             # A NAS without a list will not have one the next time either.
             self.looked = isinstance(error, NasLacks)
             _log.warning("NAS's list cannot be had, so what it forgot or kept is not known: %s", error)
+            if isinstance(error, NasRefused) and error.reason == INVALID_CLIENT:
+                self._none_held(before)
             return self._result(())
         self._settle(self._armer.settle_free(self._astray(before, listed), self._until))
         orphans = tuple(sorted(job_id for job_id in listed if job_id not in before))
@@ -68,7 +71,10 @@ class Reconciler:
         try:
             self._listed = listed = self._client.armed(until)
         except NasError as error:
-            if error.sent or self._client.standing.objection() is not None:
+            barred = self._client.standing.objection() is not None
+            if barred and isinstance(error, NasRefused):
+                return dict.fromkeys((order.job_id for order in orders), error)
+            if error.sent or barred:
                 # The list changes nothing at NAS: these orders were never sent.
                 return {order.job_id: NasError(error.message, retry_after=error.retry_after) for order in orders}
             return carry_out(self._client, orders, until)
@@ -76,6 +82,12 @@ class Reconciler:
         held = {o.job_id for o in orders if o.at and o.at > now and self._same(o.at, listed.get(o.job_id))}
         left = [order for order in orders if order.job_id not in held]
         return {**carry_out(self._client, left, until), **dict.fromkeys(held)}
+
+    def _none_held(self, before: Mapping[str, Record]) -> None:
+        # I11: who is unknown to NAS is woken by nobody, so what was confirmed once is wanted again.
+        wakes = [r for r in before.values() if r.arm.wake_at is not None and not r.arm.wanted]
+        ids = [r.job_id for r in wakes if self._store.change(r.job_id, partial(steps.forget_if_still, seen=r.arm))]
+        self._settle(self._armer.settle_free(ids, self._until))
 
     def _same(self, at: datetime, listed: datetime | None) -> bool:
         return listed is not None and abs(at - listed) <= self._precision

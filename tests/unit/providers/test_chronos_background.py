@@ -157,6 +157,22 @@ def token_file(tmp_path: Path) -> Path:
     return file
 
 
+def test_i11_at_start_nothing_counts_as_armed_by_a_nas_that_does_not_know_this_agent(
+    nas: Nas, store: Store, make: Make
+) -> None:
+    add(store, "a")
+    first = make(ladder=LADDER)
+    start(first, store)
+    first.stop()
+    assert calm(store)
+    nas.misbehave = lambda call: (403, {"error": "invalid_client"}, {})
+    start(make(ladder=LADDER), store)
+    record = store.read("a")
+    assert record is not None
+    assert (record.arm.wanted, record.arm.refused) == (True, "invalid_client")
+    assert store.load(0).wanted_arms == 5, "so somebody stays awake, and the sweep runs what comes due"
+
+
 @pytest.mark.parametrize("refusal", ["401", "403"])
 def test_it_arms_everything_once_the_credential_is_replaced(
     nas: Nas, store: Store, make: Make, token_file: Path, refusal: str
