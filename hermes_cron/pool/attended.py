@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import signal
@@ -85,12 +86,13 @@ class Attended:
     def until_ready(self, seconds: float, over: Callable[[], bool]) -> str:
         """Wait until it has loaded what it is to load; why it did not, or nothing."""
         until = monotonic() + seconds
-        while not (self.ready or self.broken or self._keeper.over or over()) and monotonic() < until:
+        while not (self.ready or self.broken or self.gone or over()) and monotonic() < until:
             self._pump(_POLL_S)
-        if self.ready:
-            return ""
-        if self.broken or not self._keeper.over:
-            return self.broken or f"it was not ready after {seconds:g} s"
+        if self.ready or self.broken:
+            return self.broken
+        if not self.gone:
+            return f"it was not ready after {seconds:g} s"
+        self._settle()
         return f"it {self._how()} before it was ready"
 
     def look(self) -> bool:
@@ -114,10 +116,10 @@ class Attended:
                 self._stop_at = monotonic()
             if self._push(monotonic() - self._stop_at):
                 break
-        self._stop_at = inf
+        self._stop_at, over = inf, monotonic() >= over_at
         self._settle()
         self.output.end()
-        return self._outcome(run, sign, timeout, over=monotonic() >= over_at)
+        return self._outcome(run, sign, timeout, over=over)
 
     def kill(self) -> None:
         """Kill it, and whatever of its group is left. May be called from any thread."""
@@ -244,7 +246,7 @@ class Attended:
                 self.broken = self.broken or str(message.get("broken", ""))
         except (ValueError, TypeError) as error:
             # Somebody else writes there, and nothing that comes can be trusted any more.
-            self.output.log(30, "hermes_cron.pool", f"a child says what cannot be read: {error}")
+            self.output.log(logging.WARNING, "hermes_cron.pool", f"a child says what cannot be read: {error}")
             self._forget(self._channel)
 
 

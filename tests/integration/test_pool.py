@@ -18,7 +18,10 @@ from hermes_cron.ledger import FireState
 from hermes_cron.run import Run, RunState
 from tests.integration.system import System
 
-pytestmark = [pytest.mark.processes, pytest.mark.redis]
+pytestmark = [
+    pytest.mark.processes, pytest.mark.redis,
+    pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes: it looks into /proc"),
+]  # fmt: skip
 Make = Callable[..., System]
 POOL = ("--pool", "processes")
 BRITTLE = """

@@ -20,7 +20,10 @@ from hermes_cron.run import RunState
 from tests.unit.parts import LEASE, NOON, Between, FakeClock, ListBroker, Scheduler, Seconds, add, until
 from tests.unit.pool.conftest import Make, gone, noted
 
-pytestmark = pytest.mark.processes
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes: it looks into /proc"),
+]
 
 
 @pytest.mark.parametrize("how", ["unreachable", "taken over"])

@@ -19,7 +19,10 @@ from hermes_cron.task import Task
 from tests.unit.parts import NOON, until
 from tests.unit.pool.conftest import GRACE, Make, Warm, alive, gone, noted
 
-pytestmark = pytest.mark.processes
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes: it looks into /proc"),
+]
 HARD = GRACE + TERM_S
 
 
