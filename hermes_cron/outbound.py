@@ -23,6 +23,8 @@ Judge = Callable[[Address], bool]
 
 MAX_ANSWER_BYTES = 256 * 1024
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# All that is handed out to everybody. Outside of it Python calls some ways to write an inner IPv4 address global.
+_UNICAST = ipaddress.IPv6Network("2000::/3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ def is_public(address: Address) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
         if inner is not None:
             return is_public(inner)
+        if address not in _UNICAST:
+            return False
     return address.is_global and not address.is_multicast
 
 

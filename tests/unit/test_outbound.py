@@ -193,7 +193,8 @@ def test_nothing_is_sent_to_an_address_that_is_refused(peer: Callable[[Talk], Pe
     [
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
         "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
-        "2002:7f00:1::", "64:ff9b::7f00:1", "64:ff9b::a00:1",
+        "2002:7f00:1::", "64:ff9b::7f00:1", "64:ff9b::a00:1", "::127.0.0.1", "64:ff9b:1::7f00:1", "::ffff:0:7f00:1",
+        "fec0::1", "5f00::1",
     ],
 )  # fmt: skip
 def test_an_address_that_is_not_everybodys_is_not_public(address: str) -> None:
