@@ -52,7 +52,11 @@ def main() -> None:
         os.setpgid(pid, pid)
     _tell(status, f"pid {pid}\n")
     _let_go()
-    while lifeline not in select.select([lifeline, ring], [], [])[0]:
+    # Not select(): a worker with many connections hands down descriptors above 1024.
+    poll = select.poll()
+    poll.register(lifeline, select.POLLIN)
+    poll.register(ring, select.POLLIN)
+    while lifeline not in [descriptor for descriptor, _ in poll.poll()]:
         os.read(ring, 512)
         _report(pid, status)
     # It is not reaped before this: until then nobody else can get its group's number.

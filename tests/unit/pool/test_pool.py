@@ -317,3 +317,14 @@ def test_a_run_that_its_child_had_not_begun_when_it_died_has_not_died(warm: Warm
     body.join()
     assert ended[0].state is RunState.SUCCEEDED
     assert json.loads(ended[0].result)["pid"] != first
+
+
+def test_a_worker_with_many_connections_has_children_too(make: Make) -> None:
+    # Above 1024 a descriptor is beyond what select() can watch.
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        warm = make()
+        assert warm.run("whoami").state is RunState.SUCCEEDED
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
