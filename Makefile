@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer, and nothing else. `make demo` and `make test` make .venv first, once.
 
-.PHONY: demo test lint types gate clean
+.PHONY: demo test lint types audit lock gate clean
 
 demo:  ## The whole circle on this machine, in about 15 s.
 	@.ci/venv
@@ -19,6 +19,13 @@ lint:  ## ruff, and the floors and rooms by import-linter.
 types:  ## mypy, strict.
 	@.ci/venv dev
 	.venv/bin/mypy
+
+audit:  ## Known weaknesses of what requirements.lock names.
+	@.ci/venv dev
+	PYTHON=.venv/bin/python .ci/audit
+
+lock:  ## requirements.lock from pyproject.toml, by hashes. ARGS=--upgrade takes the newest releases.
+	.ci/lock $(ARGS)
 
 gate:  ## All of it, on every Python that is installed.
 	@.ci/venv dev

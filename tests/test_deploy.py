@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import configparser
+import re
 import runpy
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from hermes_cron import server
 from hermes_cron.config import example_yaml, load
 
-DEPLOY = Path(__file__).parent.parent / "deploy"
+ROOT = Path(__file__).parent.parent
+DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").iterdir())
 
 
@@ -60,6 +65,21 @@ def test_compose_starts_what_the_package_has(tmp_path: Path) -> None:
         config = load(environ={**given, "HERMES_CRON_HOME": str(tmp_path)})
         assert config.settings.cron.provider == "chronos"
         assert services[name]["command"][0] == "hermes-cron"
+
+
+def test_the_lock_has_every_dependency_by_its_hash_and_the_image_takes_nothing_else() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lock = (ROOT / "requirements.lock").read_text()
+    pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+) \\$", lock, re.MULTILINE))
+    assert len(pins) == len(re.findall(r"^[a-z]", lock, re.MULTILINE))
+    for line in (*project["dependencies"], *project["optional-dependencies"]["postgres"]):
+        needed = Requirement(line)
+        assert needed.specifier.contains(pins[canonicalize_name(needed.name)]), f"run `make lock`: {line}"
+    for block in re.split(r"\n(?=[a-z])", lock)[1:]:
+        assert "--hash=sha256:" in block, block
+    assert "http" not in re.sub(r"\bhttpx?|httpcore", "", lock), "no address of an index"
+    installs = re.findall(r"pip install (.*)", (DEPLOY / "Dockerfile").read_text())
+    assert all("--require-hashes --only-binary :all:" in flags or "--no-deps" in flags for flags in installs)
 
 
 def test_the_two_nginx_files_differ_in_addresses_only() -> None:
