@@ -25,6 +25,9 @@ control_socket_disable = True
 forwarder_headers = ""
 forwarded_allow_ips = ""
 
+# The parser that the tests have met: another one must not be taken up because some package brought it.
+http_parser = "python"
+
 limit_request_line = 2048
 limit_request_fields = 50
 limit_request_field_size = 8220
