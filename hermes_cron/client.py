@@ -284,6 +284,10 @@ class Client:
         """
         return [declared.id for declared in jobs if self._declare(declared)]
 
+    def close(self) -> None:
+        """Give back the store's connections. Closing twice is closing once."""
+        self._store.close()
+
     def _declare(self, declared: Declared) -> bool:
         try:
             return self._differed(declared)

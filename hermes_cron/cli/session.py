@@ -59,7 +59,9 @@ class Session:
         if not self._log_level:
             # What a store warns of, `doctor` and the services say: not every command anew.
             logging.getLogger("hermes_cron.store").setLevel(logging.ERROR)
-        return bootstrap.open_client(self.config, self.app)
+        client = bootstrap.open_client(self.config, self.app)
+        click.get_current_context().call_on_close(client.close)
+        return client
 
     def set_up_logging(self) -> None:
         """Log as a service does."""

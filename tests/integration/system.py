@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import selectors
 import shutil
 import signal
 import socket
@@ -137,6 +138,12 @@ class System:
 
             with redis.Redis.from_url(self.broker_url, socket_timeout=2) as client:
                 client.delete(self.queue, f"_kombu.binding.{self.queue}", f"{self.queue}.rejected")
+
+    def knocked(self) -> bool:
+        """Whether somebody connects to the web's socket, where nobody serves it."""
+        with selectors.DefaultSelector() as watch:
+            watch.register(self.web_socket, selectors.EVENT_READ)
+            return bool(watch.select(0))
 
     # -- looking -----------------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import select
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -177,7 +176,7 @@ def test_retries_are_wakes_like_any_other_so_the_process_sleeps_between_attempts
         nonlocal serve, starts
         if serve is None or serve.poll() is not None:
             assert serve is None or serve.returncode == 0, system.logs()
-            if select.select([system.web_socket], [], [], 0)[0]:
+            if system.knocked():
                 starts += 1
                 serve = system.start_serve("--exit-when-idle", "1")
         return job(system, job_id).state is JobState.COMPLETED
