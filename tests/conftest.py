@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, defaultdict
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"skipped: {group} ({count} test{'s' * (count != 1)}): {why}", yellow=True)
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the report that was asked for."""
+    if hasattr(session.config, "workerinput"):
+        # One of pytest-xdist's processes: the one that started them hears of every test.
+        return
     if path := os.environ.get("HERMES_CRON_TEST_REPORT"):
         found = {service: dict(_outcomes[service]) for service in SERVICES.values()}
         Path(path).write_text(json.dumps(found, indent=2) + "\n")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Write out lone surrogates in what was captured: pytest-xdist cannot carry them from process to process."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
