@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import uuid
@@ -13,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from hermes_cron.app import Declared
-from hermes_cron.errors import BrokerError, JobChanged, JobExists, JobNotFound, RunNotFound, TaskNotFound
+from hermes_cron.errors import BrokerError, JobChanged, JobExists, JobNotFound, RunNotFound
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import CronScheduler, Reconciled, Step, Store
 from hermes_cron.job import Job
@@ -24,7 +23,7 @@ from hermes_cron.rules import change
 from hermes_cron.rules.audit import Audit, audit
 from hermes_cron.run import Run
 from hermes_cron.schedule import Schedule
-from hermes_cron.task import Task
+from hermes_cron.task import Task, find_task
 
 MOST_FIRES = 10_000_000
 """How many rows of the ledger an audit reads at most."""
@@ -277,10 +276,14 @@ class Client:
         undecided = {record.job_id: record.job.next_fire_at for record in self._store.jobs() if record.job}
         return audit(self._store.chapters(), self._store.fires(limit=MOST_FIRES), undecided, since, until)
 
+    def arm(self, job_ids: Collection[str]) -> Collection[str]:
+        """Arm or disarm what changes of these jobs made wanted; the ids that are still wanted."""
+        return self._scheduler.on_jobs_changed(job_ids)
+
     def declare(self, jobs: Iterable[Declared]) -> Sequence[str]:
         """Put the jobs that the code declares into the store, where they are new or differ; the ids of those.
 
-        The code wins over what was edited elsewhere; a pause stays. They are armed by the next reconcile.
+        The code wins over what was edited elsewhere; a pause stays. They are armed by the next reconcile, or by `arm`.
         """
         return [declared.id for declared in jobs if self._declare(declared)]
 
@@ -327,13 +330,7 @@ class Client:
         return self._timezone if declared.timezone is None else declared.timezone
 
     def _check(self, job: Job) -> None:
-        task = self._tasks.get(job.task)
-        if task is None:
-            close = difflib.get_close_matches(job.task, self._tasks, n=1)
-            known = ", ".join(sorted(self._tasks)) or "none"
-            hint = f"Did you mean {close[0]!r}?" if close else f"Known are {known}; -A module:app brings yours."
-            raise TaskNotFound(f"There is no task {job.task[:300]!r}.", hint=hint, field="task")
-        task.check(job.args)
+        find_task(self._tasks, job.task).check(job.args)
 
     def _armed(self, job: Job) -> Changed:
         return Changed(job, armed=job.id not in self._scheduler.on_jobs_changed([job.id]))

@@ -93,6 +93,13 @@ def read(file: Path) -> Node:
         raise _refusal(file, text, error) from None
 
 
+def write(value: object) -> str:
+    """A plain value as YAML, in its own order; `read` reads it back as it was."""
+    import yaml  # noqa: PLC0415 - see `read`: few commands write any.
+
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False, width=110))
+
+
 def _text(file: Path) -> str:
     try:
         mode = file.stat().st_mode

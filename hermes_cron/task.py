@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 import re
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hermes_cron.errors import TaskInvalid
+from hermes_cron.errors import TaskInvalid, TaskNotFound
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,254}", re.ASCII)
 
@@ -61,6 +62,21 @@ class Task:
         except TypeError as error:
             hint = f"It takes {signature}."
             raise TaskInvalid(f"Task {self.name!r} cannot be called so: {error}.", hint=hint, field="args") from error
+
+
+def find_task(tasks: Mapping[str, Task], name: str) -> Task:
+    """The task of this name.
+
+    Raises:
+        TaskNotFound: There is none; says which may have been meant.
+    """
+    task = tasks.get(name)
+    if task is None:
+        close = difflib.get_close_matches(name, tasks, n=1)
+        known = ", ".join(sorted(tasks)) or "none"
+        hint = f"Did you mean {close[0]!r}?" if close else f"Known are {known}; -A module:app brings yours."
+        raise TaskNotFound(f"There is no task {name[:300]!r}.", hint=hint, field="task")
+    return task
 
 
 def _only_seems_to_run(call: object) -> bool:

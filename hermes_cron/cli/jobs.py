@@ -15,6 +15,7 @@ from hermes_cron.cli.answer import (
     answer_run,
     wait_for,
 )
+from hermes_cron.cli.apply import apply, export
 from hermes_cron.cli.policies import policy_options, read_args, read_duration, read_policy, read_whole
 from hermes_cron.cli.session import Session, app_option, pass_session
 
@@ -169,3 +170,7 @@ def remove(session: Session, job_id: str, yes: bool, as_json: bool) -> None:
         click.echo("Nothing was removed.", err=True)
         raise click.exceptions.Exit(1)
     answer_removal(client.remove(job_id), as_json)
+
+
+jobs.add_command(apply)
+jobs.add_command(export)
