@@ -7,12 +7,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from hermes_cron.server import listen
-from tests.integration.test_load_balancer import free_port, nginx
 from tests.security.front import BODY, Front, statuses
 
 pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(120)]
@@ -57,19 +54,6 @@ def kinds(front: Front) -> dict[str, tuple[bytes, bytes]]:
         "headers": (whole[:40], b"X-Slow: 1\r\n"),
         "body": (front.request(b"", length=10_000, token="x"), b"a"),
     }
-
-
-@pytest.fixture(scope="module")
-def proxied(front: Front, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
-    """The shipped nginx before the web, once as both of its servers."""
-    folder: Path = tmp_path_factory.mktemp("nginx")
-    port, second = free_port(), listen("127.0.0.1:0")
-    front.system.start_web(1, second)
-    with nginx(folder, port, [front.address[1], second.getsockname()[1]]):
-        url = f"http://127.0.0.1:{port}"
-        front.system.wait(lambda: front.system.answers(f"{url}/readyz"), "the web is ready behind nginx")
-        yield "127.0.0.1", port
-    second.close()
 
 
 @pytest.mark.parametrize("kind", ["silent", "headers", "body"])
