@@ -55,7 +55,7 @@ def push(record: Record, moment: Moment, *, wake_at: datetime | None, slack: tim
     close = arm.wake_at is not None and wake_at is not None and abs(wake_at - arm.wake_at) <= slack
     if not (close and arm.known and arm.wake_at is not None and arm.wake_at > moment.now):
         arm = replace(arm, wake_at=wake_at)
-    record = replace(record, arm=arm)
+        record = replace(record, arm=arm)
     if record.job is None and arm.wake_at is None and not arm.wanted:
         return replace(record, arm=type(arm)()), False
     return record, arm.wanted

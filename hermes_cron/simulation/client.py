@@ -1,4 +1,4 @@
-"""`ModelClient`: the agent's own client of NAS, with a model in the place of the network."""
+"""The seams of a simulated agent: its own client of NAS over a model, and a queue in which nothing waits."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from datetime import datetime, timedelta
 from hermes_cron import contract
 from hermes_cron.arm import Order
 from hermes_cron.errors import NasError
+from hermes_cron.fire import Fire
+from hermes_cron.interfaces import Delivery
 from hermes_cron.providers.chronos.answers import Capabilities
 from hermes_cron.providers.chronos.client import NasClient
 from hermes_cron.providers.chronos.standing import Standing
 from hermes_cron.providers.chronos.token import StaticToken
 from hermes_cron.settings import Secret
 from hermes_cron.simulation.nas import ModelNas
+from hermes_cron.simulation.tally import Tally
 
 
 class ModelClient(NasClient):
@@ -47,3 +50,42 @@ class ModelClient(NasClient):
     def _reach(self) -> None:
         if not self._up():
             raise NasError("NAS cannot be reached: it is away.")
+
+
+class CountingClient(ModelClient):
+    """Counts what the model carries out."""
+
+    def __init__(self, nas: ModelNas, up: Callable[[], bool], tally: Tally) -> None:
+        super().__init__(nas, up)
+        self._tally = tally
+
+    def do(self, order: Order, seconds: float = contract.CALL_DEADLINE_S) -> None:
+        """Have the model hold the alarm of this order, or none."""
+        super().do(order, seconds)
+        if order.job_id.startswith(contract.SENTINEL_PREFIX):
+            self._tally.rungs += 1
+        else:
+            self._tally.arms += 1
+
+    def armed(self, until: float) -> Mapping[str, datetime | None]:
+        """All that the model holds."""
+        found = super().armed(until)
+        self._tally.lists += 1
+        return found
+
+
+class NoQueue:
+    """A broker in which nothing waits: what is delivered is taken at once."""
+
+    def enqueue(self, fire: Fire) -> None:
+        """Nobody enqueues."""
+
+    def consume(self, handle: Callable[[Delivery], None], free: Callable[[], int], stop: Callable[[], bool]) -> None:
+        """Nothing to hand on."""
+
+    def depth(self) -> int | None:
+        """Nothing waits."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing to give back."""

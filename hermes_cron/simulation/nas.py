@@ -66,7 +66,7 @@ class ModelNas:
 
     def to_deliver(self, now: datetime) -> list[Alarm]:
         """What is to be tried now, the earliest first."""
-        return sorted((alarm for alarm in self._all() if alarm.due <= now), key=lambda alarm: (alarm.due, alarm.number))
+        return sorted((alarm for alarm in self._all() if alarm.due <= now), key=lambda alarm: (alarm.due, alarm.job_id))
 
     def next_due(self) -> datetime | None:
         """When something is to be tried next."""
