@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from hermes_cron import server
+from hermes_cron.bootstrap import the_verifier
 from hermes_cron.config import example_yaml, load
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +66,13 @@ def test_compose_starts_what_the_package_has(tmp_path: Path) -> None:
         config = load(environ={**given, "HERMES_CRON_HOME": str(tmp_path)})
         assert config.settings.cron.provider == "chronos"
         assert services[name]["command"][0] == "hermes-cron"
+        # Nobody may sign fires who only sits between two containers: keys come by https or loopback.
+        assert the_verifier(config)
+    upstream = re.findall(r"server (\S+):(\d+);", (DEPLOY / "compose" / "nginx.conf").read_text())
+    for (host, port), name in zip(upstream, ("web1", "web2"), strict=True):
+        assert services[name]["network_mode"] == f"service:{host}"
+        assert services[name]["command"][-1] == f"0.0.0.0:{port}"
+        assert f":{port}/healthz" in services[name]["healthcheck"]["test"][-1]
 
 
 def test_the_lock_has_every_dependency_by_its_hash_and_the_image_takes_nothing_else() -> None:
