@@ -16,6 +16,7 @@ from hermes_cron.cli.answer import (
     wait_for,
 )
 from hermes_cron.cli.apply import apply, export
+from hermes_cron.cli.importing import imports
 from hermes_cron.cli.policies import policy_options, read_args, read_duration, read_policy, read_whole
 from hermes_cron.cli.session import Session, app_option, pass_session
 
@@ -174,3 +175,4 @@ def remove(session: Session, job_id: str, yes: bool, as_json: bool) -> None:
 
 jobs.add_command(apply)
 jobs.add_command(export)
+jobs.add_command(imports)
