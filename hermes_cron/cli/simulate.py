@@ -12,6 +12,7 @@ import click
 
 from hermes_cron import bootstrap, views
 from hermes_cron.app import Declared
+from hermes_cron.cli.apply import checked
 from hermes_cron.cli.jobs_file import jobs_in
 from hermes_cron.cli.policies import read_whole
 from hermes_cron.cli.session import Session, app_option, pass_session
@@ -20,8 +21,6 @@ from hermes_cron.clock import read_instant, utc_now
 from hermes_cron.errors import HermesCronError, JobInvalid
 from hermes_cron.job import Job
 from hermes_cron.ledger import FireState
-from hermes_cron.policy import Policy
-from hermes_cron.schedule import Schedule
 from hermes_cron.simulation.clock_changes import ClockChange, clock_changes, surprises
 from hermes_cron.simulation.plan import FAULTS, Plan
 from hermes_cron.simulation.simulate import simulate as let_time_pass
@@ -99,10 +98,7 @@ def _jobs(session: Session, file: Path | None, now: datetime) -> list[Job]:
 
 def _made(declared: Declared, zone: str, now: datetime) -> Job:
     try:
-        schedule = Schedule.parse(
-            declared.schedule, timezone=declared.timezone or zone, now=now, anchor=declared.anchor
-        )
-        return Job(declared.id, declared.task, schedule, declared.args, Policy.from_dict(declared.policy))
+        return checked(declared, None, zone, now)
     except HermesCronError as error:
         raise JobInvalid(f"{declared.id}: {error}", field=error.field) from error
 
