@@ -107,7 +107,8 @@ def test_it_names_an_unknown_flag() -> None:
         ("cron:\n  timezone: Europe/Lisbonne\n",
          "cron.timezone must be a time zone like Europe/Lisbon or UTC (did you mean Europe/Lisbon?) ({0}, line 2)."),
         ("broker: redis://h\n",
-         "broker is a section of keys, and here it has a value ({0}, line 1). In broker there are url, queue, signing_key_file."),
+         "broker is a section of keys, and here it has a value ({0}, line 1). "
+         "In broker there are url, queue, signing_key_file."),
         ("cron: {chronos: [1]}\n", "cron.chronos is a section of keys, and here it has a value ({0}, line 1). In "),
         ("[]\n", "{0} must hold keys with values, like"),
         ("hello\n", "{0} must hold keys with values, like"),
