@@ -47,7 +47,7 @@ def simulate(
     session: Session, days: str, since: str | None, faults: str, seed: str, file: Path | None, run_seconds: str,
     idle_seconds: str, cold_seconds: str, as_json: bool, late_app: str | None,
 ) -> None:  # fmt: skip
-    r"""Let time pass over your jobs: what would run, be missed, be woken, and what it would cost.
+    """Let time pass over your jobs: what would run, be missed, be woken, and what it would cost.
 
     Your own jobs, the real decisions, and a virtual clock; the agent sleeps at zero and NAS wakes it. Nothing is
     changed and nothing is called.
@@ -55,7 +55,7 @@ def simulate(
     \b
     hermes-cron simulate --days 400
     hermes-cron simulate --days 90 --faults all --seed 7 --jobs jobs.yaml
-    """
+    """  # noqa: D301 - click looks for the character, which a raw text would not have.
     session.give("app", late_app)
     logging.getLogger("hermes_cron").setLevel(logging.CRITICAL)
     plan = Plan(
@@ -90,6 +90,8 @@ def _jobs(session: Session, file: Path | None, now: datetime) -> list[Job]:
     store = bootstrap.the_store(session.config)
     try:
         kept = {record.job_id: record.job for record in store.jobs() if record.job is not None}
+        if store.stopped():
+            click.echo("note: everything is stopped; this tells what would be if it were not.", err=True)
     finally:
         store.close()
     declared = session.app.jobs if session.app is not None else {}

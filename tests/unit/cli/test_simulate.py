@@ -72,6 +72,18 @@ def test_it_takes_the_jobs_of_the_store_and_those_the_app_declares_and_changes_n
     assert cli.kept() == before
 
 
+def test_it_notes_that_everything_is_stopped(cli: Cli) -> None:
+    cli.add("kept", "every 5m")
+    cli.good("stop")
+    answer = cli.good("simulate", "--days", "1")
+    assert "everything is stopped" in answer.err
+    assert "kept" in answer.out
+
+
+def test_its_help_shows_examples_a_line_each(cli: Cli) -> None:
+    assert "\n  hermes-cron simulate --days 400\n" in cli.good("simulate", "--help").out
+
+
 def test_without_a_job_it_says_so(cli: Cli) -> None:
     assert "There are no jobs to simulate." in cli.good("simulate", "--days", "1").out
 
