@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "keys": ("hermes_cron.cli.keys:keys", "Who may use the API and the dashboard."),
     "schedule": ("hermes_cron.cli.schedule:schedule", "Explain a schedule before you use it."),
     "simulate": ("hermes_cron.cli.simulate:simulate", "Let time pass over your jobs: what would become of them."),
+    "fire": ("hermes_cron.cli.fire:fire", "Sign and send one test fire, and see why it is refused."),
     "doctor": ("hermes_cron.cli.doctor:doctor", "Look for what is wrong, and say what to do."),
     "config": ("hermes_cron.cli.config:config", "Show the settings in force, or check them."),
     "providers": ("hermes_cron.cli.providers:providers", "Who can wake us."),

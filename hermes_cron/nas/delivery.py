@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 from hermes_cron import contract
 from hermes_cron.clock import Clock, instant_text
@@ -48,18 +49,28 @@ class Delivery:
         return result_of(answer, self._clock())
 
     def _mint(self, due: Due, body: bytes) -> str:
-        now = int(self._clock().timestamp())
-        claims = {
-            "iss": self._issuer, "aud": due.agent.audience, "purpose": contract.PURPOSE, "iat": now,
-            "exp": now + TOKEN_LIFE_S, "jti": secrets.token_urlsafe(16), "job_id": due.held.job_id,
-            "fire_at": instant_text(due.held.fire_at), "body_sha256": hashlib.sha256(body).hexdigest(),
-        }  # fmt: skip
-        return self._keys.sign(claims)
+        names = (due.held.job_id, due.held.fire_at)
+        return self._keys.sign(claims_of(self._issuer, due.agent.audience, names, body, self._clock()))
 
 
 def body_of(due: Due) -> bytes:
     """The body of `POST /api/cron/fire`."""
-    return json.dumps({"job_id": due.held.job_id, "fire_at": instant_text(due.held.fire_at)}).encode()
+    return fire_body(due.held.job_id, due.held.fire_at)
+
+
+def fire_body(job_id: str, fire_at: datetime) -> bytes:
+    """What tells an agent which job is to fire, and for which instant."""
+    return json.dumps({"job_id": job_id, "fire_at": instant_text(fire_at)}).encode()
+
+
+def claims_of(issuer: str, audience: str, names: tuple[str, datetime], body: bytes, now: datetime) -> dict[str, Any]:
+    """The claims of a token for one attempt, bound to the job, the instant and the exact bytes of the body."""
+    at = int(now.timestamp())
+    return {
+        "iss": issuer, "aud": audience, "purpose": contract.PURPOSE, "iat": at, "exp": at + TOKEN_LIFE_S,
+        "jti": secrets.token_urlsafe(16), "job_id": names[0], "fire_at": instant_text(names[1]),
+        "body_sha256": hashlib.sha256(body).hexdigest(),
+    }  # fmt: skip
 
 
 def result_of(answer: Answer, now: datetime) -> Result:
