@@ -13,6 +13,11 @@ from hermes_cron.record import Moment, Record
 from hermes_cron.rules.wake import due_let_go, first_fence, let_go, next_from_completion, repeat_used_up, settled
 from hermes_cron.run import Run, RunState
 
+_WAYS_OUT = {
+    JobState.PAUSED: "Resume it first.",
+    JobState.COMPLETED: "Edit its schedule to use it again: `in 1m` runs it once more.",
+}
+
 
 def create(record: Record, moment: Moment, *, job: Job) -> tuple[Record, Job]:
     """Keep a new job; its first fire is counted from now. An id whose job was removed is revived, fence and arm kept.
@@ -116,7 +121,8 @@ def run_now(record: Record, moment: Moment, *, uuid: str) -> tuple[Record, Entry
     job = known_job(record)
     if job.state is not JobState.SCHEDULED or moment.stopped:
         word = "stopped, as everything is" if moment.stopped else str(job.state)
-        raise JobStateError(f"Job {job.id!r} is {word}: it cannot be run now.")
+        hint = "`hermes-cron start` ends that." if moment.stopped else _WAYS_OUT.get(job.state, "")
+        raise JobStateError(f"Job {job.id!r} is {word}: it cannot be run now.", hint=hint)
     now = moment.now
     entry = Entry(job.id, manual_key(uuid), now, FireState.WAITING, manual=True, since=now, reason="manual")
     return settled(record.with_entry(entry), moment), entry
