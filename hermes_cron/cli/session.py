@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import click
@@ -56,11 +56,14 @@ class Session:
     def client(self) -> Client:
         """The door to jobs, for a one-off command: quiet but for what went wrong."""
         set_up_logging(self._log_level or "warning", os.environ.get("HERMES_CRON_LOG_FORMAT", "human"))
+        context = click.get_current_context()
         if not self._log_level:
             # What a store warns of, `doctor` and the services say: not every command anew.
-            logging.getLogger("hermes_cron.store").setLevel(logging.ERROR)
+            log = logging.getLogger("hermes_cron.store")
+            context.call_on_close(partial(log.setLevel, log.level))
+            log.setLevel(logging.ERROR)
         client = bootstrap.open_client(self.config, self.app)
-        click.get_current_context().call_on_close(client.close)
+        context.call_on_close(client.close)
         return client
 
     def set_up_logging(self) -> None:

@@ -97,7 +97,7 @@ def test_i13_a_one_shot_moved_to_a_later_hour_is_not_run_by_the_fire_of_the_earl
     system.start_nas()
     system.start_web()
     system.start_worker()
-    soon = (utc_now() + timedelta(seconds=3)).replace(microsecond=0)
+    soon = (utc_now() + timedelta(seconds=10)).replace(microsecond=0)
     late = soon + timedelta(hours=9)
     system.add("moved", soon.isoformat())
     done = system.cli("jobs", "edit", "moved", "--schedule", late.isoformat())
