@@ -222,7 +222,7 @@ def test_a_name_that_is_none_is_an_error_of_ours() -> None:
 def test_it_may_be_used_by_many_threads_each_with_its_own_deadline(
     peer: Callable[[Talk], Peer], outbound: Outbound
 ) -> None:
-    quick, slow = peer(says(ok(b"quick"))), peer(silence)
+    quick, slow = peer(says(ok(b"quick", b"Connection: close\r\n"))), peer(silence)
     found: list[object] = []
 
     def call(url: str, deadline: float) -> None:
