@@ -2,7 +2,7 @@
 
 `HERMES_CRON_FAILPOINTS=firing.claimed:kill,arm.called:sleep=3:2` kills the process after a claim, and has the second
 call to NAS followed by three seconds of nothing. Actions: `kill` (SIGKILL), `stop` (SIGSTOP), `raise`, `sleep=N`; a
-number behind them says at which passing.
+number behind them says at which passing, and `*` at each.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Planted(Exception):
 @dataclass(slots=True)
 class _Plan:
     action: str
-    at: int
+    at: int | None
     passed: int = 0
 
 
@@ -62,9 +62,9 @@ def read_plans(text: str) -> dict[str, _Plan]:
         name, _, rest = part.partition(":")
         action, _, at = rest.partition(":")
         known = action in ("kill", "stop", "raise") or action.partition("=")[0] == "sleep"
-        if name not in NAMES or not known or not (at or "1").isdigit():
+        if name not in NAMES or not known or not (at in ("", "*") or at.isdigit()):
             raise ConfigError(f"{VARIABLE}: {part!r} is not NAME:ACTION[:N].", hint=f"Names are {', '.join(NAMES)}.")
-        plans[name] = _Plan(action, int(at or 1))
+        plans[name] = _Plan(action, None if at == "*" else int(at or 1))
     return plans
 
 
@@ -89,7 +89,7 @@ def failpoint(name: str) -> None:
         return
     with _lock:
         plan.passed += 1
-        due = plan.passed == plan.at
+        due = plan.at in (None, plan.passed)
     if due:
         _act(name, plan.action)
 
