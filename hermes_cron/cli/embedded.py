@@ -38,6 +38,8 @@ cron:
     access_token_file: {home}/token
 broker:
   url: memory://
+store:
+  url: sqlite:///{home}/hermes-cron.db
 web:
   bind: {bind}
 """
