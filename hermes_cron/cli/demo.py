@@ -178,8 +178,10 @@ def _closing_table(shown: Demo) -> bool:
     late = [_lateness(run) for run in runs]
     outcomes = {state: sum(1 for fire in fires if fire.state is state) for state in FireState}
     counts = {state: count for state, count in outcomes.items() if count}
-    # One may have come due while the job was being paused: it is told of, and ran not.
-    counted = outcomes[FireState.SUCCEEDED] + outcomes[FireState.SKIPPED] == len(fires)
+    # One may have come due while the job was paused, and on a machine so slow that starting the agent takes longer than
+    # three seconds the last of several is run: the ledger tells of each.
+    passed = outcomes[FireState.SKIPPED] + outcomes[FireState.MISSED]
+    counted = outcomes[FireState.SUCCEEDED] + passed == len(fires)
     shown.seen["fires"] = counted and len(runs) >= FIRES and outcomes[FireState.SUCCEEDED] == len(runs)
     shown.seen["sleep"] = launcher.sleeps >= 2 and launcher.wakes >= 2
     told = ", ".join(f"{count} {state}" for state, count in counts.items())
