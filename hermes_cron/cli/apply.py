@@ -41,7 +41,7 @@ ADDED, CHANGED, SAME, REMOVED = "added", "changed", "as it was", "removed"
 def apply(
     session: Session, file: Path, prune: bool, dry_run: bool, yes: bool, late_app: str | None, as_json: bool
 ) -> None:  # fmt: skip
-    r"""Make the jobs what a file says: add what is new, change what differs, leave the rest alone. A pause stays.
+    """Make the jobs what a file says: add what is new, change what differs, leave the rest alone. A pause stays.
 
     \b
     jobs:
@@ -50,7 +50,7 @@ def apply(
         task: http
         args: {url: "https://example.com/up"}
         overlap: queue
-    """
+    """  # noqa: D301 - click looks for the character, which a raw text would not have.
     session.give("app", late_app)
     client, wanted = session.client(), jobs_in(file)
     kept = {record.job_id: record.job for record in client.list() if record.job is not None}

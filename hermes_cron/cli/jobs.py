@@ -44,11 +44,11 @@ def add(
     session: Session, /, job_id: str, schedule: str, task: str, args_text: str | None, timezone: str | None,
     anchor: str, late_app: str | None, as_json: bool, **policy: str | None,
 ) -> None:  # fmt: skip
-    r"""Add a job.
+    """Add a job.
 
     \b
     hermes-cron jobs add ping --schedule 'every 5m' --task http --args '{"url": "https://example.com/up"}'
-    """
+    """  # noqa: D301 - click looks for the character, which a raw text would not have.
     session.give("app", late_app)
     given, args = read_policy(policy), read_args(args_text or "{}")
     client = session.client()

@@ -24,12 +24,12 @@ def schedule() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
 @pass_session
 def explain(session: Session, words: tuple[str, ...], timezone: str | None, count: str, as_json: bool) -> None:
-    r"""Say in words when it fires, list the next times, and warn of clock changes among them.
+    """Say in words when it fires, list the next times, and warn of clock changes among them.
 
     \b
     hermes-cron schedule explain '30 2 * * *' --timezone Europe/Lisbon
     hermes-cron schedule explain every 15m
-    """
+    """  # noqa: D301 - click looks for the character, which a raw text would not have.
     most = read_whole("count", count, 1, 1000)
     zone = session.config.settings.cron.timezone if timezone is None else timezone
     now = utc_now()
