@@ -127,6 +127,7 @@ def cli(
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     root = logging.getLogger()
     handlers, level, path = list(root.handlers), root.level, list(sys.path)
+    quieted = {name: logging.getLogger(name).level for name in ("hermes_cron", "hermes_cron.store")}
 
     def run(*args: str) -> Answer:
         monkeypatch.setattr(sys, "argv", ["hermes-cron", *args])
@@ -139,4 +140,6 @@ def cli(
     yield Cli(home, run)
     root.handlers[:], sys.path[:] = handlers, path
     root.setLevel(level)
+    for name, before in quieted.items():
+        logging.getLogger(name).setLevel(before)
     sys.modules.pop("harbour", None)
