@@ -84,18 +84,16 @@ def test_i12_an_outage_of_all_workers_is_made_good_by_each_jobs_misfire_policy(
     system.add("skip-soon", "in 2s", "mark", "--misfire", "skip")
     due = job(system, "skip-late").next_fire_at
     system.wait(lambda: utc_now() > due + timedelta(seconds=8), "an outage of eight seconds")
-    back = utc_now()
     system.start_worker()
     system.wait(lambda: system.ran("latest") and system.ran("skip-soon") and len(system.ran("all")) >= 3, "the runs")
     system.wait(lambda: states(system, "skip-late"), "the outcome of what came too late")
     for job_id in ("latest", "all"):
         good(system, "jobs", "pause", job_id)
 
-    late = [e for e in reversed(system.store.fires("latest", limit=1000)) if e.fire_at < back]
-    assert [str(entry.state) for entry in late] == ["missed", "succeeded"]
-    assert late[0].count >= 2, "adjacent fires with one outcome are one row"
-    late = [e for e in reversed(system.store.fires("all", limit=1000)) if e.fire_at < back]
-    assert [str(entry.state) for entry in late] in (["missed", *["succeeded"] * 3], ["missed", *["succeeded"] * 2])
+    # The first claim decides all that came due until then, also what did while the worker was starting.
+    assert states(system, "latest")[:2] == ["missed", "succeeded"]
+    assert system.store.fires("latest", limit=1000)[-1].count >= 2, "adjacent fires with one outcome are one row"
+    assert states(system, "all")[:4] == ["missed", "succeeded", "succeeded", "succeeded"]
     ran = [row[2] for row in system.ran("all")]
     assert ran == sorted(ran), "oldest first"
     assert not overlapping(system, "all"), "one after another"
@@ -134,7 +132,7 @@ def test_a_fire_beside_a_live_run_is_skipped_queued_allowed_or_takes_its_place(s
 # -- time and failure --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(90)
 def test_what_goes_over_its_time_is_told_and_fails_and_so_many_failures_in_a_row_pause_the_job(shared: System) -> None:
     flags = ("--args", '{"seconds": 60}', "--timeout", "1s", "--pause-on-failure", "2")
     shared.add("late", "every 2s", "slow", *flags)
@@ -147,7 +145,7 @@ def test_what_goes_over_its_time_is_told_and_fails_and_so_many_failures_in_a_row
     assert len(shared.ran("late", "began")) == 2
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(90)
 def test_a_window_bounds_the_fires_and_jitter_moves_them_all_alike(shared: System) -> None:
     now = utc_now().replace(microsecond=0)
     first, last = now + timedelta(seconds=5), now + timedelta(seconds=10)
@@ -228,18 +226,18 @@ def test_i14_repeat_counts_fires_though_a_worker_is_killed_in_one_of_them(make_s
 # -- by hand -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(90)
 def test_a_manual_run_waits_for_the_live_one_and_counts_for_nothing(shared: System) -> None:
-    shared.add("by-hand", "every 6s", "slow", "--args", '{"seconds": 2}', "--repeat", "2")
+    shared.add("by-hand", "every 8s", "slow", "--args", '{"seconds": 6}', "--repeat", "2")
     shared.wait(lambda: shared.ran("by-hand", "began"), "the scheduled run", 20)
     before = job(shared, "by-hand")
     good(shared, "jobs", "run", "by-hand")
     entry = shared.store.fires("by-hand")[0]
     assert (entry.manual, entry.state) == (True, FireState.WAITING)
     assert job(shared, "by-hand").next_fire_at == before.next_fire_at
-    shared.wait(lambda: len(shared.ran("by-hand", "ended")) >= 2, "both", 20)
+    shared.wait(lambda: len(shared.ran("by-hand", "ended")) >= 2, "both", 30)
+    shared.wait(lambda: job(shared, "by-hand").state is JobState.COMPLETED, "the second scheduled fire", 40)
     assert not overlapping(shared, "by-hand")
-    shared.wait(lambda: job(shared, "by-hand").state is JobState.COMPLETED, "the second scheduled fire", 20)
     rows = shared.store.fires("by-hand")
     assert sorted((entry.manual, str(entry.state)) for entry in rows) == [
         (False, "succeeded"), (False, "succeeded"), (True, "succeeded"),
@@ -247,7 +245,7 @@ def test_a_manual_run_waits_for_the_live_one_and_counts_for_nothing(shared: Syst
     assert job(shared, "by-hand").counted == 2
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(90)
 def test_a_running_run_is_cancelled_by_hand_and_a_dead_letter_is_replayed(shared: System) -> None:
     shared.add("letter", "every 1h", "slow", "--args", '{"seconds": 60}')
     good(shared, "jobs", "run", "letter")
@@ -284,8 +282,8 @@ def test_i15_a_global_stop_shuts_every_door_and_its_end_skips_what_came_due(make
     good(system, "jobs", "run", "live")
     system.wait(lambda: system.ran("live", "began"), "a live run")
     system.wait(lambda: system.ran("tide"), "a run of the tide")
-    good(system, "stop")
     stopped = utc_now()
+    good(system, "stop")
     count = len(system.ran("tide"))
     assert not set(system.held()) - {"live", "tide"}, "the ladder is cancelled"
 
