@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hermes_cron.errors import ConfigError
+from hermes_cron.privacy import make_folder
 
 READ, WRITE = "read", "write"
 SCOPES = (READ, WRITE)
@@ -77,7 +78,7 @@ def add_key(file: Path, name: str, scopes: Iterable[str]) -> str:
         raise ConfigError(f"There is a key {name!r} in {file} already.", hint=hint, field="name")
     key = _PREFIX + secrets.token_urlsafe(32)
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(file.parent)
         fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with os.fdopen(fd, "ab") as opened:
             # One write to a file opened for appending: two commands at once leave two whole lines.
