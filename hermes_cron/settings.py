@@ -161,6 +161,9 @@ def name(pattern: str, words: str) -> Reader:
     return read
 
 
+_named = name(r"[A-Za-z][A-Za-z0-9_-]{0,63}", "a name: letters, digits, - and _")
+
+
 def timezone(value: object) -> str:
     """Read the name of a zone that exists."""
     key = text(value)
@@ -251,15 +254,11 @@ class ChronosSettings:
 class CronSettings:
     """Who wakes the agent, and how it knows that the call is real."""
 
-    provider: str = _option(
-        "",
-        "Who wakes us: empty for the built-in ticker, or chronos, or a plugin's name.",
-        name(r"[A-Za-z][A-Za-z0-9_-]{0,63}", "the name of a provider: letters, digits, - and _"),
-    )
+    provider: str = _option("", "Who wakes us: empty for the built-in ticker, or chronos, or a plugin's name.", _named)
     fallback: str = _option("builtin", "If the provider is unusable: builtin or fail.", choice("builtin", "fail"))
     timezone: str = _option("UTC", "The zone of jobs that name none.", timezone)
     chronos: ChronosSettings = _section(ChronosSettings)
-    verifier: str = _option("nas-jwt", "How a fire is verified: nas-jwt or cron-key.", choice("nas-jwt", "cron-key"))
+    verifier: str = _option("nas-jwt", "How a fire is verified: nas-jwt, cron-key, or a plugin's name.", _named)
     key_file: str = _option("", "A file with the secret that per-job keys are derived from; for cron-key.", text)
 
 
