@@ -89,7 +89,7 @@ def _web_dies_at(world: World, name: str, seconds: float) -> bool:
         web.kill()
         web.wait()
         for part in ("web0", "web1"):
-            world.parts[part].down_until = 0.0
+            world.parts[part].down_until = time.monotonic()
         world.tend()
 
 
