@@ -50,13 +50,14 @@ def test_held_fires_of_one_instant_take_no_more_than_it_has_slots(shop: Shop) ->
     def fire_due(fire: Fire, ack: Ack) -> float | None:
         if fire.job_id not in early:
             early.add(fire.job_id)
-            return 0.1
+            return 1.0
         return hold(fire, ack)
 
     worker = shop.worker(fire_due, concurrency=2)
     worker.start()
     for number in range(8):
         shop.broker.enqueue(Fire(f"a{number}"))
+    assert until(lambda: worker.busy() == 8)
     assert until(lambda: hold.inside == 2)
     time.sleep(0.1)
     assert (hold.most, worker.busy()) == (2, 8)

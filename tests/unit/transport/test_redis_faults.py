@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import os
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -228,7 +229,10 @@ def test_a_cluster_is_refused(server: RedisServer) -> None:
     for file in server.folder.rglob("*"):
         if file.is_file():
             file.unlink()
-    server.start("--cluster-enabled", "yes")
+    # By default the cluster's own port lies 10,000 higher, which may be none.
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    server.start("--cluster-enabled", "yes", "--cluster-port", str(port))
     assert "cluster" in refused(Ground(server.url)).message
 
 
