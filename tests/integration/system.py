@@ -223,6 +223,11 @@ class System:
         return self.outbound.request("POST", target, headers=headers, body=body, deadline=10)
 
 
+def children(pid: int) -> list[int]:
+    """The processes that this one's first thread has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """kill -9 of a process and all that it started: it was started as the leader of a group of its own."""
     with contextlib.suppress(ProcessLookupError):

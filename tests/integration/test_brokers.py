@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import kombu
 import pytest
@@ -24,11 +23,12 @@ from hermes_cron.transport import open_broker
 from hermes_cron.worker import SWEEP_S
 from tests.chaos.servers import Redis
 from tests.conformance.brokers import amqp_url  # noqa: F401 - a fixture, found here by name.
-from tests.integration.system import System
+from tests.integration.system import System, children
 
 pytestmark = pytest.mark.processes
 Make = Callable[..., System]
 FIRES = 60
+WEBS = 3
 
 
 @pytest.fixture(params=[pytest.param("redis", marks=pytest.mark.redis),
@@ -38,7 +38,7 @@ def preloaded(request: pytest.FixtureRequest, make_system: Make) -> Iterator[Sys
     system = make_system(request.getfixturevalue(f"{request.param}_url"))
     system.start_nas()
     fd = system.web_socket.fileno()
-    command = ["--preload", "--workers", "3", "--threads", "4", "--bind", f"fd://{fd}", "--no-control-socket"]
+    command = ["--preload", "--workers", str(WEBS), "--threads", "4", "--bind", f"fd://{fd}", "--no-control-socket"]
     with (system.home / "gunicorn.log").open("ab") as out:
         gunicorn = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", *command, "hermes_cron.wsgi:application"], stdout=out, stderr=out,
@@ -64,10 +64,6 @@ def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     server.close()
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 @pytest.mark.timeout(90)
 def test_every_fire_is_queued_once_by_processes_that_were_forked_after_the_import(preloaded: System) -> None:
     system, due = preloaded, utc_now()
@@ -79,6 +75,7 @@ def test_every_fire_is_queued_once_by_processes_that_were_forked_after_the_impor
         assert set(threads.map(fire, range(FIRES))) == {202}
         # One that is forked later inherits what the master has by then.
         master = system.processes[-1].pid
+        system.wait(lambda: len(children(master)) == WEBS, "every process, of which the first was ready at once")
         old = set(children(master))
         os.kill(next(iter(old)), signal.SIGKILL)
         system.wait(lambda: len(set(children(master)) - old) == 1, "a new process")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,7 +14,7 @@ import pytest
 
 from hermes_cron.ledger import FireState
 from hermes_cron.run import Run, RunState
-from tests.integration.system import System
+from tests.integration.system import System, children
 
 pytestmark = [
     pytest.mark.processes, pytest.mark.redis,
@@ -168,7 +166,7 @@ def test_serve_runs_bodies_in_processes_and_its_end_by_kill_9_leaves_none(system
     master = system.start_serve("-c", "2")
     system.add("tide", "every 1s")
     system.wait(lambda: system.ran("tide"), "a run")
-    (unit,) = children_of(master)
+    (unit,) = children(master.pid)
     body = int(system.ran("tide")[-1][5])
     assert body != unit
     system.add("brood", "in 1s", "brood")
@@ -184,11 +182,6 @@ def test_serve_runs_bodies_in_processes_and_its_end_by_kill_9_leaves_none(system
     master.send_signal(signal.SIGTERM)
     assert master.wait(60) == 0
     system.wait(lambda: not any(map(alive, everything)), "everything to be gone", 2)
-
-
-def children_of(process: subprocess.Popen[bytes]) -> list[int]:
-    text = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-    return [int(pid) for pid in re.findall(r"\d+", text)]
 
 
 @pytest.mark.timeout(90)

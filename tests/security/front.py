@@ -34,10 +34,12 @@ class Front:
         self.web = self.system.start_web()
         self.system.wait(lambda: self.system.answers(f"{self.system.callback_url}/readyz"), "the web is ready")
 
-    def restart(self) -> None:
-        """End the web, and start it anew: what it knows now is what stands on disk."""
+    def stop(self) -> None:
         self.web.terminate()
         assert self.web.wait(20) == 0
+
+    def start_again(self) -> None:
+        """Start it anew after a stop: what it knows now is what stands on disk."""
         self.web = self.system.start_web()
         self.system.wait(lambda: self.system.answers(f"{self.system.callback_url}/healthz"), "the web answers")
 
