@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -116,9 +117,14 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(nas: Nas, port: int = 0) -> Iterator[Nas]:
-    """Serve it, at a free port unless one is given."""
-    server = _Server(("127.0.0.1", port), _handler(nas))
+def serving(nas: Nas, bound: socket.socket | None = None) -> Iterator[Nas]:
+    """Serve it, at a free port unless a socket is given, which is bound to one and does not listen yet."""
+    server = _Server(("127.0.0.1", 0), _handler(nas), bind_and_activate=bound is None)
+    if bound is not None:
+        server.socket.close()
+        server.socket, server.server_address = bound, bound.getsockname()
+        server.server_port = server.server_address[1]
+        server.server_activate()
     nas.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -129,7 +135,7 @@ def serving(nas: Nas, port: int = 0) -> Iterator[Nas]:
         server.server_close()
 
 
-def until(check: Callable[[], bool], seconds: float = 10.0) -> bool:
+def until(check: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Wait until it holds; whether it came to."""
     end = time.monotonic() + seconds
     while not check():

