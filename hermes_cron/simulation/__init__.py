@@ -1,4 +1,1 @@
-"""The simulation: the real rules under a virtual clock, with a NAS and a store that live in memory.
-
-It stands on the street, for it looks into several rooms, and holds no rule of the protocol itself.
-"""
+"""The simulation: the agent of `virtual`, the faults that chance has in store for it, and what it all came to."""

@@ -23,8 +23,9 @@ from hermes_cron.record import Moment, Record
 from hermes_cron.rules.wake import guard_after
 from hermes_cron.schedule import Schedule
 from hermes_cron.simulation.rehearsal import Trail, at_rest, moved_on, rehearse
-from hermes_cron.simulation.stage import LEASE, TEND, Stage
+from hermes_cron.simulation.stage import Stage
 from hermes_cron.simulation.tally import Line
+from hermes_cron.virtual.agent import LEASE, TEND
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _AHEAD = 256

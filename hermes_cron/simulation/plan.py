@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from hermes_cron.simulation.nas import SHORT_RETRIES
+from hermes_cron.virtual.nas import SHORT_RETRIES
 
 FAULTS = ("none", "nas-outages", "crashes", "lost-messages", "all")
 LADDER = (900.0, 10_800.0, 86_400.0, 604_800.0)

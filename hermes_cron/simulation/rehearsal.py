@@ -18,8 +18,8 @@ from hermes_cron.providers.chronos.ladder import Ladder
 from hermes_cron.record import Record
 from hermes_cron.rules.claim import Claimer
 from hermes_cron.run import RunState
-from hermes_cron.simulation.memory import MemoryStore
-from hermes_cron.simulation.scripts import Body, Call, Scripts
+from hermes_cron.virtual.memory import MemoryStore
+from hermes_cron.virtual.scripts import Body, Call, Scripts
 
 
 @dataclass(frozen=True, slots=True)

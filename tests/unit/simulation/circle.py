@@ -20,9 +20,9 @@ from hermes_cron.providers.chronos.reconcile import Reconciler
 from hermes_cron.rules.claim import Claimer
 from hermes_cron.rules.progress import renew
 from hermes_cron.run import RunState
-from hermes_cron.simulation.client import ModelClient
-from hermes_cron.simulation.nas import Alarm, ModelNas
-from hermes_cron.simulation.scripts import Body, Call, Scripts, Steps
+from hermes_cron.virtual.client import ModelClient
+from hermes_cron.virtual.nas import Alarm, ModelNas
+from hermes_cron.virtual.scripts import Body, Call, Scripts, Steps
 from tests.unit.parts import LEASE, NOON, FakeClock
 from tests.unit.simulation.watched import WatchedStore
 

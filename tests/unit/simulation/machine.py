@@ -17,8 +17,8 @@ from hermes_cron.policy import Policy
 from hermes_cron.rules import change
 from hermes_cron.run import RunState
 from hermes_cron.schedule import Schedule
-from hermes_cron.simulation.nas import SHORT_RETRIES, ModelNas
-from hermes_cron.simulation.scripts import Body, Call
+from hermes_cron.virtual.nas import SHORT_RETRIES, ModelNas
+from hermes_cron.virtual.scripts import Body, Call
 from tests.unit.simulation.circle import PEOPLE, RUNGS, Circle, Message, Protocol, Strand
 from tests.unit.simulation.rest import come_to_rest, fall_asleep
 

@@ -20,7 +20,7 @@ from hermes_cron.rules import arms
 from hermes_cron.rules.claim import Claim, Claimer, claim
 from hermes_cron.rules.progress import Ended, begin, complete
 from hermes_cron.run import Run
-from hermes_cron.simulation.scripts import At, Script, Scripts, Steps
+from hermes_cron.virtual.scripts import At, Script, Scripts, Steps
 from tests.unit.simulation.circle import Circle, Protocol
 
 

@@ -9,7 +9,7 @@ from hermes_cron.contract import SENTINEL_PREFIX
 from hermes_cron.job import JobState
 from hermes_cron.rules.audit import audit
 from hermes_cron.run import RunState
-from hermes_cron.simulation.scripts import Body, Call
+from hermes_cron.virtual.scripts import Body, Call
 from tests.unit.simulation.circle import PEOPLE, Circle
 
 SWEEP = timedelta(seconds=15)

@@ -13,7 +13,7 @@ from hermes_cron.ledger import FireState
 from hermes_cron.record import Moment, Record
 from hermes_cron.rules.claim import TAKEN_OVER, Claim
 from hermes_cron.run import Run, RunState
-from hermes_cron.simulation.memory import MemoryStore
+from hermes_cron.virtual.memory import MemoryStore
 
 
 class WatchedStore(MemoryStore):

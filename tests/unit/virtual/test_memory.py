@@ -10,7 +10,7 @@ from hermes_cron.arm import Arm
 from hermes_cron.clock import utc_now
 from hermes_cron.ledger import FireState
 from hermes_cron.record import Record
-from hermes_cron.simulation.memory import MemoryStore
+from hermes_cron.virtual.memory import MemoryStore
 from tests.conformance.test_store import (  # noqa: F401 - collected here, with the store of this module.
     test_i12_an_outcome_once_written_never_changes,
     test_i12_it_tells_what_was_due_when_also_of_a_job_that_is_gone,

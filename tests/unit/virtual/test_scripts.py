@@ -23,10 +23,10 @@ from hermes_cron.rules import change
 from hermes_cron.rules.claim import Claimer
 from hermes_cron.run import Run, RunState, StopSign
 from hermes_cron.settings import ChronosSettings, Secret
-from hermes_cron.simulation.client import ModelClient
-from hermes_cron.simulation.memory import MemoryStore
-from hermes_cron.simulation.nas import ModelNas
-from hermes_cron.simulation.scripts import Body, Call, Scripts
+from hermes_cron.virtual.client import ModelClient
+from hermes_cron.virtual.memory import MemoryStore
+from hermes_cron.virtual.nas import ModelNas
+from hermes_cron.virtual.scripts import Body, Call, Scripts
 from tests.unit.parts import LEASE, NOON, Between, FakeClock, ListBroker, Scheduler, add
 from tests.unit.providers.nas import Nas, serving
 

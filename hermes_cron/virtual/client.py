@@ -15,8 +15,7 @@ from hermes_cron.providers.chronos.client import NasClient
 from hermes_cron.providers.chronos.standing import Standing
 from hermes_cron.providers.chronos.token import StaticToken
 from hermes_cron.settings import Secret
-from hermes_cron.simulation.nas import ModelNas
-from hermes_cron.simulation.tally import Tally
+from hermes_cron.virtual.nas import ModelNas
 
 
 class ModelClient(NasClient):
@@ -50,28 +49,6 @@ class ModelClient(NasClient):
     def _reach(self) -> None:
         if not self._up():
             raise NasError("NAS cannot be reached: it is away.")
-
-
-class CountingClient(ModelClient):
-    """Counts what the model carries out."""
-
-    def __init__(self, nas: ModelNas, up: Callable[[], bool], tally: Tally) -> None:
-        super().__init__(nas, up)
-        self._tally = tally
-
-    def do(self, order: Order, seconds: float = contract.CALL_DEADLINE_S) -> None:
-        """Have the model hold the alarm of this order, or none."""
-        super().do(order, seconds)
-        if order.job_id.startswith(contract.SENTINEL_PREFIX):
-            self._tally.rungs += 1
-        else:
-            self._tally.arms += 1
-
-    def armed(self, until: float) -> Mapping[str, datetime | None]:
-        """All that the model holds."""
-        found = super().armed(until)
-        self._tally.lists += 1
-        return found
 
 
 class NoQueue:

@@ -8,9 +8,10 @@ import pytest
 
 from hermes_cron.arm import Order
 from hermes_cron.errors import NasError
-from hermes_cron.simulation.client import CountingClient, ModelClient, NoQueue
-from hermes_cron.simulation.nas import Alarm, ModelNas
+from hermes_cron.simulation.counting import CountingClient
 from hermes_cron.simulation.tally import Tally
+from hermes_cron.virtual.client import ModelClient, NoQueue
+from hermes_cron.virtual.nas import Alarm, ModelNas
 from tests.unit.parts import NOON
 
 HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
