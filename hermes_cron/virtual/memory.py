@@ -12,7 +12,7 @@ from hermes_cron.contract import SENTINEL_PREFIX
 from hermes_cron.errors import StoreError
 from hermes_cron.interfaces import Load, R, Step
 from hermes_cron.job import JobState
-from hermes_cron.ledger import Entry, FireState
+from hermes_cron.ledger import Entry, FireState, Place
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
 
@@ -145,12 +145,21 @@ class MemoryStore:
         with self._lock:
             return [self._records[job_id] for job_id in sorted(self._records)]
 
-    def fires(self, job_id: str | None = None, limit: int = 100, states: Collection[FireState] = ()) -> Sequence[Entry]:
-        """The ledger, newest first; of these states only, if any are given."""
+    def fires(
+        self, job_id: str | None = None, limit: int = 100, states: Collection[FireState] = (),
+        before: Place | None = None,
+    ) -> Sequence[Entry]:  # fmt: skip
+        """The ledger, newest first: of these states only, if any are given, and only what stands behind `before`."""
         with self._lock:
             entries = [*self._settled.values(), *(e for record in self._records.values() for e in record.entries)]
-            found = [e for e in entries if job_id in (None, e.job_id) and (not states or e.state in states)]
-            return sorted(found, key=lambda e: (e.fire_at, e.key), reverse=True)[:limit]
+        found = [e for e in entries if job_id in (None, e.job_id) and (not states or e.state in states)]
+        behind = [e for e in found if before is None or _order(e.place) < _order(before)]
+        return sorted(behind, key=lambda e: _order(e.place), reverse=True)[:limit]
+
+    def fire(self, job_id: str, key: str) -> Entry | None:
+        """The fire with this key of this job, open or settled; None where the ledger has none."""
+        with self._lock:
+            return self._settled.get((job_id, key)) or self._records.get(job_id, Record(job_id)).entry(key)
 
     def runs(self, job_id: str | None = None, run_id: str | None = None, limit: int = 100) -> Sequence[Run]:
         """Runs, open and ended, newest first."""
@@ -158,6 +167,13 @@ class MemoryStore:
             runs = [*self._ended.values(), *(run for record in self._records.values() for run in record.runs)]
             found = [run for run in runs if job_id in (None, run.job_id) and run_id in (None, run.id)]
             return sorted(found, key=lambda run: (run.claimed_at or EPOCH, run.fence), reverse=True)[:limit]
+
+    def runs_of(self, entries: Collection[Entry]) -> Sequence[Run]:
+        """All runs of these fires, open and ended, in no order."""
+        names = {(entry.job_id, entry.key) for entry in entries}
+        with self._lock:
+            runs = [*self._ended.values(), *(run for record in self._records.values() for run in record.runs)]
+        return [run for run in runs if (run.job_id, run.key) in names]
 
     def chapters(self, job_id: str | None = None) -> Sequence[Chapter]:
         """What was due when, by job, oldest first; removed jobs' too."""
@@ -174,6 +190,10 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+def _order(place: Place) -> tuple[datetime, str, str]:
+    return place.fire_at, place.job_id, place.key
 
 
 def _changed(old: tuple[R, ...], new: tuple[R, ...]) -> list[R]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.servers import free_port
 from tests.integration.system import System
 
 REDIS = os.environ.get("HERMES_CRON_TEST_REDIS", "redis://127.0.0.1:6379/0")
@@ -35,9 +36,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("redis: no server answers, and redis-server is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = probe.getsockname()[1]
+    free = free_port()
     folder = tmp_path_factory.mktemp("redis")
     server = subprocess.Popen(
         [program, "--port", str(free), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],

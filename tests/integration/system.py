@@ -171,7 +171,7 @@ class System:
     def logs(self) -> str:
         return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.home.glob("*.log")))
 
-    def wait(self, until: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+    def wait(self, until: Callable[[], Any], what: str, seconds: float = 60) -> Any:
         end = time.monotonic() + seconds
         while True:
             found = until()

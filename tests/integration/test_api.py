@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from hermes_cron.apikeys import add_key
+from hermes_cron.worker import SWEEP_S
 from tests.integration.system import System
 
 pytestmark = pytest.mark.processes
@@ -124,16 +125,16 @@ def test_no_name_that_was_pointed_here_and_no_other_page_gets_in(serving: System
 def test_a_run_asked_for_by_the_api_runs_at_once_where_the_worker_is_the_same_process(serving: System) -> None:
     assert ask(serving, "POST", "/api/cron/jobs", JOB).status == 201
     assert ask(serving, "POST", "/api/cron/jobs/tide/run").status == 202
-    serving.wait(lambda: serving.ran("tide"), "the run", 5)
+    serving.wait(lambda: serving.ran("tide"), "the run", SWEEP_S - 1)
     fires = serving.wait(
-        lambda: ask(serving, "GET", "/api/cron/runs?state=succeeded&job=tide").json["items"], "its outcome", 5
+        lambda: ask(serving, "GET", "/api/cron/runs?state=succeeded&job=tide").json["items"], "its outcome"
     )
     shown = ask(serving, "GET", f"/runs/{fires[0]['runs'][0]['id']}", Accept="text/html")
     assert (shown.status, "done" in shown.text) == (200, True)
     assert ask(serving, "DELETE", "/api/cron/jobs/tide").json["removed"]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_nothing_that_the_document_allows_or_forbids_breaks_it(make_system: Make, tmp_path: Path) -> None:
     pytest.importorskip("schemathesis", reason="openapi: schemathesis is not installed")
     file = tmp_path / "api-keys"
@@ -159,7 +160,7 @@ negative_data_rejection.expected-statuses = [400, 401, 404, 405, 409, 412, 413, 
     assert "Traceback" not in system.logs()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_page_in_a_browser_breaks_no_rule_and_stops_asking_when_nobody_moves(serving: System, tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:

@@ -13,9 +13,11 @@ from tests.integration.system import System
 
 pytestmark = [pytest.mark.processes]
 Make = Callable[..., System]
+LATE_OR_NOT = ("--misfire", "run_all(10)", "--overlap", "queue")
+"""So that a busy machine leaves no fire out."""
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_i11_the_command_line_arms_and_cancels_before_it_returns(make_system: Make) -> None:
     system = make_system("memory://")
     nas = system.start_nas()
@@ -38,11 +40,11 @@ def test_i11_the_command_line_arms_and_cancels_before_it_returns(make_system: Ma
     assert system.store.read("other").arm.wanted
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_i9_i16_a_process_that_sleeps_is_woken_by_nas_and_loses_nothing(make_system: Make) -> None:
     system = make_system("memory://")
     system.start_nas()
-    system.add("tide", "every 4s")
+    system.add("tide", "every 5s", "mark", *LATE_OR_NOT)
     starts = 0
     serve: subprocess.Popen[bytes] | None = None
 
@@ -53,15 +55,14 @@ def test_i9_i16_a_process_that_sleeps_is_woken_by_nas_and_loses_nothing(make_sys
             if system.knocked():
                 starts += 1
                 serve = system.start_serve("--exit-when-idle", "1")
-        return len(system.ran("tide")) >= 3
+        return len(system.ran("tide")) >= 3 and starts >= 2
 
-    system.wait(launch, "three runs", 60)
-    assert starts >= 2, "it never slept in between"
+    system.wait(launch, "three runs, with a sleep in between", 90)
     outcomes = {fire.state for fire in system.store.fires("tide") if not fire.open}
     assert outcomes == {FireState.SUCCEEDED}
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(240)
 def test_a_manual_run_starts_while_serve_holds_a_memory_queue(make_system: Make) -> None:
     system = make_system("memory://")
     system.start_nas()
@@ -70,7 +71,7 @@ def test_a_manual_run_starts_while_serve_holds_a_memory_queue(make_system: Make)
     system.add("tide", "every 1h")
     hour = system.armed()["tide"]
     assert system.cli("jobs", "run", "tide").returncode == 0
-    system.wait(lambda: system.ran("tide"), "the manual run", 15)
+    system.wait(lambda: system.ran("tide"), "the manual run")
     system.wait(lambda: system.armed() == {"tide": hour}, "the hour's arm again")
     assert system.cli("jobs", "pause", "tide").returncode == 0
     assert system.armed() == {}
@@ -78,18 +79,18 @@ def test_a_manual_run_starts_while_serve_holds_a_memory_queue(make_system: Make)
     assert set(system.armed()) == {"tide"}
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 def test_i7_the_built_in_ticker_fires_exactly_without_any_nas(make_system: Make) -> None:
     system = make_system("memory://", provider="")
     system.start_serve()
     system.wait(lambda: system.answers(f"{system.callback_url}/healthz"), "serve answers")
-    assert system.cli("jobs", "add", "tide", "--schedule", "every 2s", "--task", "mark").returncode == 0
-    system.wait(lambda: len(system.ran("tide")) >= 3, "three runs", 20)
+    system.add("tide", "every 2s", "mark", *LATE_OR_NOT)
+    system.wait(lambda: len(system.ran("tide")) >= 3, "three runs")
     assert system.load()["load"] > 0, "it must not be taken for idle: it holds the alarms itself"
     assert {fire.state for fire in system.store.fires("tide") if not fire.open} == {FireState.SUCCEEDED}
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("command", [("web",), ("worker",)])
 def test_memory_is_refused_across_processes_with_the_two_ways_out(make_system: Make, command: tuple[str, ...]) -> None:
     done = make_system("memory://").cli(*command)
@@ -99,7 +100,7 @@ def test_memory_is_refused_across_processes_with_the_two_ways_out(make_system: M
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 def test_memory_is_refused_by_plain_gunicorn_too(make_system: Make) -> None:
     system = make_system("memory://")
     system.start_nas()

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.redis]
 Make = Callable[..., System]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_i12_i13_a_job_every_2_s_runs_once_per_fire_for_a_minute(make_system: Make, redis_url: str) -> None:
     system = make_system(redis_url)
     system.start_nas()
@@ -37,16 +37,17 @@ def test_i12_i13_a_job_every_2_s_runs_once_per_fire_for_a_minute(make_system: Ma
     assert set(ran.values()) == {1}, "a fire ran twice"
     fires = system.store.fires("tide", limit=1000)
     assert not [fire for fire in fires if fire.state in OPEN]
-    instants = sorted(fire.fire_at for fire in fires)
+    step = timedelta(seconds=2)
+    instants = sorted(fire.fire_at + step * number for fire in fires for number in range(fire.count))
     gaps = {later - earlier for earlier, later in itertools.pairwise(instants)}
-    assert gaps == {timedelta(seconds=2)}, "a fire has no outcome"
+    assert gaps == {step}, "a fire has no outcome"
     succeeded = {fire.fire_at.isoformat() for fire in fires if fire.state is FireState.SUCCEEDED}
     assert succeeded == set(ran)
     assert system.armed() == {}
     second.close()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_i5_i13_20_identical_fires_at_once_are_20_answers_202_and_one_run(make_system: Make, redis_url: str) -> None:
     system = make_system(redis_url)
     system.start_nas()
@@ -89,7 +90,7 @@ def test_i5_i13_20_identical_fires_at_once_are_20_answers_202_and_one_run(make_s
     second.close()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 def test_i13_a_one_shot_moved_to_a_later_hour_is_not_run_by_the_fire_of_the_earlier(
     make_system: Make, redis_url: str
 ) -> None:
@@ -111,14 +112,14 @@ def test_i13_a_one_shot_moved_to_a_later_hour_is_not_run_by_the_fire_of_the_earl
     assert not system.store.read("moved").arm.wanted
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 def test_i11_kill_9_of_the_only_worker_leaves_the_next_arm_standing(make_system: Make, redis_url: str) -> None:
     system = make_system(redis_url)
     system.start_nas()
     system.start_web()
     worker = system.start_worker()
     system.add("long", "every 20s", "slow", "--args", '{"seconds": 10}')
-    row = system.wait(lambda: system.ran("long", "began"), "the run to begin", 40)[0]
+    row = system.wait(lambda: system.ran("long", "began"), "the run to begin")[0]
     time.sleep(1)
     kill_group(worker)
     next_fire = datetime.fromisoformat(row[2]) + timedelta(seconds=20)
@@ -126,7 +127,7 @@ def test_i11_kill_9_of_the_only_worker_leaves_the_next_arm_standing(make_system:
     assert not system.ran("long", "ended")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_i11_with_nas_away_the_run_goes_on_and_the_arm_appears_when_it_is_back(
     make_system: Make, redis_url: str
 ) -> None:
@@ -141,12 +142,12 @@ def test_i11_with_nas_away_the_run_goes_on_and_the_arm_appears_when_it_is_back(
     kill_group(nas)
     done = system.cli("jobs", "run", "tide")
     assert done.returncode == 75
-    system.wait(lambda: system.ran("tide", "ended"), "the run goes on without NAS", 30)
+    system.wait(lambda: system.ran("tide", "ended"), "the run goes on without NAS")
     assert system.load()["load"] > 0
     assert system.load()["wanted_arms"] > 0
     diff = system.cli("arms", "diff")
     assert diff.returncode != 0
     assert "tide" in diff.stdout
     system.start_nas()
-    system.wait(lambda: system.armed() == {"tide": first}, "the arm, with no other event", 15)
-    system.wait(lambda: system.load()["load"] == 0, "nothing to stay awake for", 30)
+    system.wait(lambda: system.armed() == {"tide": first}, "the arm, with no other event")
+    system.wait(lambda: system.load()["load"] == 0, "nothing to stay awake for")

@@ -10,7 +10,7 @@ import pytest
 from hermes_cron.ledger import FireState
 from tests.integration.system import System, kill_group
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
 Make = Callable[..., System]
 
 

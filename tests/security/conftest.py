@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from hermes_cron.server import listen
+from tests.chaos.servers import free_port
 from tests.integration.conftest import make_system, redis_url
-from tests.integration.test_load_balancer import free_port, nginx
+from tests.integration.test_load_balancer import nginx
 from tests.security.front import Front
 from tests.unit.verify.conftest import host
 

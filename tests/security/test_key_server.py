@@ -23,7 +23,7 @@ from tests.integration.system import AUDIENCE, System, children
 from tests.security.front import BODY, PAIR, Front, statuses
 from tests.unit.verify.mint import Host, good_claims, new_pair
 
-pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(240)]
 SECOND = new_pair("ES256", "two")
 
 

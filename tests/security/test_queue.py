@@ -18,11 +18,11 @@ import redis
 from hermes_cron.clock import instant_text, utc_now
 from hermes_cron.fire import Fire
 from hermes_cron.transport.message import encode
+from tests.chaos.servers import free_port
 from tests.conformance.test_broker import Canary
 from tests.integration.system import System
-from tests.integration.test_load_balancer import free_port
 
-pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(240)]
 Make = Callable[..., System]
 
 WORKER = (

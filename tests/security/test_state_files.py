@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.system import System
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
 Make = Callable[..., System]
 
 
@@ -52,8 +52,11 @@ def test_all_that_the_processes_keep_is_for_their_user_alone_under_umask_0(
     system.start_worker()
     system.add("tide", "every 1s")
     system.wait(lambda: system.ran("tide"), "a run")
-    kept = {path.name.rpartition(".")[2] for path in state.rglob("*") if path.is_file()}
-    assert {"db", "json", "token"} <= kept
+
+    def kept() -> set[str]:
+        return {path.name.rpartition(".")[2] for path in state.rglob("*") if path.is_file()}
+
+    system.wait(lambda: {"db", "json", "token"} <= kept(), "a store, a key set and a token")
     assert (home / "jwks").is_dir()
     assert open_to_others(state) == []
 
