@@ -15,7 +15,7 @@ from hermes_cron.app import Declared
 from hermes_cron.errors import BrokerError, JobChanged, JobExists, JobNotFound, RunNotFound
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import CronScheduler, Reconciled, Step, Store
-from hermes_cron.job import Job
+from hermes_cron.job import Job, JobState
 from hermes_cron.ledger import Entry, FireState
 from hermes_cron.policy import Policy
 from hermes_cron.record import Moment, Record
@@ -82,15 +82,17 @@ class Client:
     def add(
         self, id: str, schedule: str, task: str, *, args: Mapping[str, Any] | None = None,  # noqa: A002 - as wire and CLI.
         timezone: str | None = None, anchor: str = "fire", policy: Mapping[str, Any] | None = None, origin: str = "",
+        paused: str = "",
     ) -> Changed:  # fmt: skip
-        """Add a job; `origin` is kept with it, to tell a repeated request from another one.
+        """Add a job; `origin` is kept with it, to tell a repeated request from another one; `paused` says why it is.
 
         Raises:
             JobExists: There is one with this id.
             ScheduleError, JobInvalid, TaskNotFound, TaskInvalid: It cannot be one; `field` says why.
         """
         declared = Declared(id, task, schedule, timezone, anchor, {} if args is None else args, policy or {})
-        job = replace(self._job(declared), origin=origin)
+        state = JobState.PAUSED if paused else JobState.SCHEDULED
+        job = replace(self._job(declared), origin=origin, state=state, reason=paused)
         return self._armed(self._store.change(id, partial(change.create, job=job)))
 
     def get(self, job_id: str) -> Job:

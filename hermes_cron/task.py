@@ -6,7 +6,7 @@ import difflib
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,26 @@ class Task:
     def __call__(self, *args: Any, **kwargs: Any) -> object:
         """Call the function as if it had not been declared."""
         return self.call(*args, **kwargs)
+
+    def named(self, positional: Sequence[Any], args: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments that came without names, under those that the function has for them, and `args` with them.
+
+        Raises:
+            TaskInvalid: It has no names for them, or `args` has one of these already.
+        """
+        if not positional:
+            return dict(args)
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        try:
+            signature = inspect.signature(self.call)
+        except (TypeError, ValueError):
+            signature = inspect.Signature()
+        known = [one for one in signature.parameters.values() if one.kind in kinds][self.bind :]
+        names = [one.name for one in known if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD][: len(positional)]
+        if len(names) < len(positional) or known[0].kind is kinds[0] or not args.keys().isdisjoint(names):
+            words = f"Task {self.name!r} has no names for all {len(positional)} arguments that came without one."
+            raise TaskInvalid(words, hint=f"It takes {signature}.", field="args")
+        return {**dict(zip(names, positional, strict=True)), **args}
 
     def check(self, args: Mapping[str, Any]) -> None:
         """Refuse arguments that the function cannot be called with.

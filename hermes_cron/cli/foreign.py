@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import click
+
 from hermes_cron.app import Declared
 from hermes_cron.errors import JobInvalid
 
@@ -25,13 +27,17 @@ _LINE = re.compile(r"\s*((?:\S+\s+){4}\S+)\s+(.*\S)\s*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One job of another program: what it is called there, what it is here (None: `why` not), and what is lost."""
+    """One job of another program: what it is called there, what it is here (None: `why` not), and what is lost.
+
+    `positional` are arguments that have no names there; its task gives them theirs.
+    """
 
     name: str
     declared: Declared | None = None
     why: str = ""
     lost: tuple[str, ...] = ()
     paused: bool = False
+    positional: tuple[Any, ...] = ()
 
 
 def hermes_jobs(file: Path) -> list[Found]:
@@ -41,7 +47,7 @@ def hermes_jobs(file: Path) -> list[Found]:
         JobInvalid: It is no such file.
     """
     try:
-        top = json.loads(_text(file))
+        top = json.loads(text_of(file))
     except (ValueError, RecursionError) as error:
         raise JobInvalid(f"{file} is no JSON.", field="file") from error
     records = top.get("jobs") if isinstance(top, dict) else top
@@ -58,13 +64,19 @@ def crontab_jobs(file: Path) -> list[Found]:
     Raises:
         JobInvalid: It cannot be read.
     """
-    return list(_of_crontab(_text(file)))
+    return list(_of_crontab(text_of(file)))
 
 
-def _text(file: Path) -> str:
+def text_of(file: Path) -> str:
+    """What stands in a file; `-` is the standard input.
+
+    Raises:
+        JobInvalid: It cannot be read, or is no text.
+    """
     try:
-        with file.open("rb") as opened:
-            return opened.read(MAX_BYTES).decode("utf-8-sig")
+        with click.open_file(str(file), "rb") as opened:
+            content: bytes = opened.read(MAX_BYTES)
+        return content.decode("utf-8-sig")
     except OSError as error:
         raise JobInvalid(f"{file} cannot be read: {error.strerror}.", field="file") from error
     except UnicodeDecodeError as error:

@@ -85,6 +85,27 @@ def test_takes_arguments_that_fit(args: dict[str, Any]) -> None:
     Task("t", plain).check(args)
 
 
+@pytest.mark.parametrize(("bind", "named"), [(False, {"place": 1, "units": 2}), (True, {"units": 1})])
+def test_gives_arguments_without_names_theirs(bind: bool, named: dict[str, Any]) -> None:
+    def both(place: str, units: str = "m") -> None: ...
+
+    assert Task("t", both, bind=bind).named(list(named.values()), {}) == named
+    assert Task("t", both).named([1], {"units": 3}) == {"place": 1, "units": 3}
+    assert Task("t", plain).named([], {"more": 1}) == {"more": 1}
+
+
+@pytest.mark.parametrize(
+    ("call", "positional", "args"),
+    [
+        (plain, [1, 2, 3], {}), (plain, [1], {"place": 1}), (lambda *all: None, [1], {}), (dict, [1], {}),
+        (lambda one, /, two: None, [1, 2], {}), (lambda one, /, two: None, [1], {}),
+    ],
+)  # fmt: skip
+def test_refuses_arguments_without_names_that_it_has_none_for(call: Any, positional: list[Any], args: Any) -> None:
+    with pytest.raises(TaskInvalid, match="no names for all"):
+        Task("t", call).named(positional, args)
+
+
 @pytest.mark.parametrize("args", [{}, {"place": 1, "more": 2}, {"units": "m"}, {"Place": 1}])
 def test_refuses_arguments_that_do_not_and_says_what_it_takes(args: dict[str, Any]) -> None:
     with pytest.raises(TaskInvalid, match=r"It takes \(place") as told:
