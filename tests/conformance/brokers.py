@@ -19,7 +19,11 @@ from hermes_cron.transport import open_broker
 
 REDIS = os.environ.get("HERMES_CRON_TEST_REDIS", "redis://127.0.0.1:6379/0")
 AMQP = os.environ.get("HERMES_CRON_TEST_AMQP", "amqp://guest:guest@127.0.0.1:5672//")
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
+"""As long as a test waits for what has to come: far longer than a busy machine takes."""
+
+CONSUMER_S = 2.0
+"""The deadline of a consumer by default: one that cannot reach its server tries anew before a test loses patience."""
 
 
 def until(condition: Callable[[], Any], seconds: float = PATIENCE_S) -> None:
@@ -74,8 +78,8 @@ class Ground:
     imitated: bool = False
     signing_key_file: str = ""
 
-    def open(self, deadline: float = 2.0) -> Broker:
-        """A broker on this queue."""
+    def open(self, deadline: float = 20.0) -> Broker:
+        """A broker on this queue; what must fail in time is given a deadline of its own."""
         self.opened.append(open_broker(self.url, self.queue, deadline=deadline, signing_key_file=self.signing_key_file))
         return self.opened[-1]
 
@@ -83,7 +87,7 @@ class Ground:
     def consuming(self, broker: Broker | None = None, **options: Any) -> Iterator[Taken]:
         """Consume in a thread; at the end, stop and wait for it."""
         taken = Taken(**options)
-        used = broker or self.open()
+        used = broker or self.open(CONSUMER_S)
         arguments = (taken.handle, lambda: taken.slots, taken.over.is_set)
         thread = threading.Thread(target=used.consume, args=arguments, daemon=True)
         thread.start()
@@ -120,7 +124,7 @@ def answers(url: str) -> bool:
     """Whether the server behind a URL can be used."""
     try:
         kombu.Connection(
-            url, connect_timeout=2, transport_options={"socket_connect_timeout": 2}
+            url, connect_timeout=10, transport_options={"socket_connect_timeout": 10}
         ).transport.establish_connection()
     except Exception:
         return False

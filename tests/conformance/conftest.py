@@ -15,8 +15,10 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 import redis
 
+from hermes_cron.clock import utc_now
 from hermes_cron.interfaces import Store
 from hermes_cron.store import open_store
+from hermes_cron.virtual.memory import MemoryStore
 from tests.conformance.brokers import amqp_url, ground, redis_url  # noqa: F401 - fixtures, found here by name.
 
 POSTGRES = os.environ.get("HERMES_CRON_TEST_POSTGRES", "postgresql://127.0.0.1:5432/test")
@@ -47,9 +49,26 @@ class Place:
         return subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres), "redis"])
+KINDS = ("sqlite", pytest.param("postgresql", marks=pytest.mark.postgres), "redis")
+
+
+@pytest.fixture(params=KINDS)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A new, empty place."""
+    yield from _place(request, tmp_path)
+
+
+@pytest.fixture(params=(*KINDS, "memory"))
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A new, empty store: of every kind, and the one that the simulation keeps in memory."""
+    if request.param == "memory":
+        yield MemoryStore(utc_now)
+        return
+    for new in _place(request, tmp_path):
+        yield new.open()
+
+
+def _place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "sqlite":
         new = Place(f"sqlite:///{tmp_path}/store/hermes-cron.db")
         yield new

@@ -282,7 +282,7 @@ def test_i15_a_stop_waits_for_every_change_that_had_not_heard_of_it(store: Store
 
     def begin(kept: Record, moment: Moment) -> tuple[Record, bool]:
         inside.set()
-        go_on.wait(2)
+        go_on.wait(60)
         order.append("begun")
         return replace(kept, job=job()), moment.stopped
 
@@ -294,7 +294,7 @@ def test_i15_a_stop_waits_for_every_change_that_had_not_heard_of_it(store: Store
     assert not other.stopped()
     beginner = threading.Thread(target=store.change, args=("a", begin))
     beginner.start()
-    inside.wait(5)
+    assert inside.wait(60)
     stopper = threading.Thread(target=stop)
     stopper.start()
     stopper.join(0.2)

@@ -97,7 +97,7 @@ def test_two_threads_lose_nothing(store: Store) -> None:
 def test_eight_processes_lose_nothing(store: Store, place: Any) -> None:
     start_at_zero(store)
     processes = [place.start(COUNT, 25) for _ in range(8)]
-    errors = [process.communicate(timeout=60)[1] for process in processes]
+    errors = [process.communicate(timeout=110)[1] for process in processes]
     assert errors == [""] * 8
     assert counted(store) == 200
 
@@ -109,7 +109,7 @@ def test_eight_processes_may_make_a_new_store_at_the_same_moment(place: Any) -> 
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    assert [process.communicate(timeout=60) for process in processes] == [("False\n", "")] * 8
+    assert [process.communicate(timeout=110) for process in processes] == [("False\n", "")] * 8
     start_at_zero(place.open())
 
 
@@ -130,5 +130,5 @@ def test_a_kill_in_a_storm_of_changes_leaves_whole_changes_only(store: Store, pl
 def test_a_fork_in_the_midst_of_changes_loses_nothing(store: Store, place: Any) -> None:
     start_at_zero(store)
     process = place.start(FORK)
-    assert process.communicate(timeout=60)[1] == ""
+    assert process.communicate(timeout=110)[1] == ""
     assert (process.returncode, counted(store)) == (0, 120)

@@ -26,7 +26,7 @@ from hermes_cron.outbound import Answer, Outbound
 
 PUBLIC_URL = "https://nas.example.org"
 AUDIENCE = "agent:one"
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 def instant(seconds: float = 0.0) -> str:

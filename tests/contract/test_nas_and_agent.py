@@ -41,13 +41,13 @@ def test_the_agents_client_arms_lists_and_disarms(place: Place, agent: AgentServ
     tokens = token_source(settings)
     client = NasClient(place.base, agent.url, tokens, Standing(tokens.stamp))
     at = (utc_now() + timedelta(days=1)).replace(microsecond=5)
-    assert client.capabilities(3).batch == contract.BATCH_LIMIT
+    assert client.capabilities(30).batch == contract.BATCH_LIMIT
     client.do(Order("one", "t", at, at))
     orders = [Order(f"job{n}", "t", at, at) for n in range(450)]
     assert not any(client.do_all([*orders, Order("one", "t", None, None)]).values())
-    assert client.armed(monotonic() + 3) == {order.job_id: at for order in orders}
+    assert client.armed(monotonic() + 30) == {order.job_id: at for order in orders}
     client.do(Order("job0", "t", None, None))
-    assert len(client.armed(monotonic() + 3)) == 449
+    assert len(client.armed(monotonic() + 30)) == 449
     place.nas.agents.revoke("one")
     with pytest.raises(NasRefused) as caught:
         client.do(orders[0])

@@ -16,6 +16,7 @@ from hermes_cron import contract
 from hermes_cron.outbound import Answer
 from hermes_cron.settings import Secret
 from tests.contract.nas_parts import AgentServer, Caller, Place, answer, instant, served
+from tests.unit.parts import until
 
 KEY = b"k" * 32
 SECRET = Secret("whsec_" + base64.b64encode(KEY).decode())
@@ -43,15 +44,19 @@ def relay(
     return Caller(base).send("POST", contract.RELAY_PATH, raw, **headers)
 
 
-def test_it_hurries_an_arm_that_waits_for_a_retry(relayed: Place, agent: AgentServer) -> None:
+def test_it_hurries_an_arm_that_waits_for_a_retry(
+    relayed: Place, agent: AgentServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "hermes_cron")
     agent.will(answer(503, Retry_After="30"))
     caller = relayed.agent()
     schedule_id = caller.provision("job", instant(), agent.url)
     agent.fire()
+    assert until(lambda: caplog.text.count("fire failed") == 1)
     assert agent.quiet(0.2)
     got = relay(relayed.base, {"schedule_id": schedule_id})
     assert (got.status, json.loads(got.body)) == (202, {"status": "accepted"})
-    assert caller.claims(agent.fire(1))["job_id"] == "job"
+    assert caller.claims(agent.fire())["job_id"] == "job"
 
 
 def test_it_never_sends_a_fire_early(relayed: Place, agent: AgentServer) -> None:
@@ -68,13 +73,18 @@ def test_what_was_replaced_is_gone(relayed: Place, agent: AgentServer) -> None:
     assert json.loads(relay(relayed.base, {"schedule_id": schedule_id}).body) == {"status": "gone"}
 
 
-def test_a_repeated_call_changes_nothing(relayed: Place, agent: AgentServer) -> None:
+def test_a_repeated_call_changes_nothing(
+    relayed: Place, agent: AgentServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "hermes_cron")
     agent.will(answer(503, Retry_After="30"), answer(503, Retry_After="30"))
     schedule_id = relayed.agent().provision("job", instant(), agent.url)
     agent.fire()
+    assert until(lambda: caplog.text.count("fire failed") == 1)
     assert agent.quiet(0.2)
     assert relay(relayed.base, {"schedule_id": schedule_id}).status == 202
-    agent.fire(1)
+    agent.fire()
+    assert until(lambda: caplog.text.count("fire failed") == 2)
     assert agent.quiet(0.2)
     assert relay(relayed.base, {"schedule_id": schedule_id}).status == 202
     assert agent.quiet(0.3)

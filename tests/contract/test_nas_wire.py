@@ -12,14 +12,15 @@ import pytest
 from hermes_cron import contract
 from hermes_cron.nas.limits import Limits
 from tests.contract.nas_parts import PUBLIC_URL, AgentServer, Caller, Place, answer, hang, instant, served
+from tests.unit.parts import until
 
 FAR = "2099-01-01T00:00:00+00:00"
 
 
 def test_it_delivers_at_the_instant_and_never_before(caller: Caller, agent: AgentServer) -> None:
-    lates = []
-    for _ in range(3):
-        caller.provision("job", instant(0.1), agent.url)
+    lates: list[float] = []
+    while len(lates) < 3 or (min(lates) >= 0.05 and len(lates) < 20):
+        caller.provision("job", instant(0.3), agent.url)
         lates.append(agent.fire().late_s)
     assert 0 <= min(lates) < 0.05
 
@@ -53,10 +54,10 @@ def test_i10_the_same_fire_twice_is_armed_once(caller: Caller, agent: AgentServe
 
 
 def test_a_new_instant_replaces_the_old(caller: Caller, agent: AgentServer) -> None:
-    first = caller.provision("job", instant(0.3), agent.url)
+    first = caller.provision("job", instant(3), agent.url)
     assert caller.provision("job", FAR, agent.url) != first
     assert caller.armed() == {"job": FAR}
-    assert agent.quiet(0.5)
+    assert agent.quiet(3.5)
 
 
 def test_a_past_instant_is_delivered_at_once_and_not_dropped(caller: Caller, agent: AgentServer) -> None:
@@ -66,10 +67,10 @@ def test_a_past_instant_is_delivered_at_once_and_not_dropped(caller: Caller, age
 
 def test_cancel_is_for_ever_and_for_unknown_jobs_too(caller: Caller, agent: AgentServer) -> None:
     caller.cancel("unknown")
-    caller.provision("job", instant(0.2), agent.url)
+    caller.provision("job", instant(3), agent.url)
     caller.cancel("job")
     assert caller.armed() == {}
-    assert agent.quiet(0.4)
+    assert agent.quiet(3.5)
 
 
 def test_sentinels_are_jobs_like_others(caller: Caller, agent: AgentServer) -> None:
@@ -106,17 +107,17 @@ def test_its_own_key_during_and_after_a_delivery_is_a_new_arm(caller: Caller, ag
 
 
 def test_an_instant_that_was_replaced_is_not_retried(caller: Caller, agent: AgentServer) -> None:
-    agent.will(answer(503, Retry_After="1"))
+    agent.will(answer(503, Retry_After="3"))
     caller.provision("job", instant(), agent.url)
     agent.fire()
     caller.provision("job", FAR, agent.url)
-    assert agent.quiet(1.5)
+    assert agent.quiet(4)
     assert caller.armed() == {"job": FAR}
 
 
 def test_a_cancel_in_flight_ends_the_retries(caller: Caller, agent: AgentServer) -> None:
     release = threading.Event()
-    agent.will(lambda handler: (release.wait(5), answer(503)(handler)))
+    agent.will(lambda handler: (release.wait(60), answer(503)(handler)))
     caller.provision("job", instant(), agent.url)
     agent.fire()
     caller.cancel("job")
@@ -125,26 +126,26 @@ def test_a_cancel_in_flight_ends_the_retries(caller: Caller, agent: AgentServer)
 
 
 def test_a_delivered_fire_comes_again_until_it_is_answered(tmp_path: Path, agent: AgentServer) -> None:
-    with served(tmp_path / "nas", settle=0.2) as place:
+    with served(tmp_path / "nas", settle=0.8) as place:
         caller = place.agent()
         at = instant()
         caller.provision("job", at, agent.url)
         first, second, third = agent.fire(), agent.fire(), agent.fire()
         assert first.body == second.body == third.body == {"job_id": "job", "fire_at": at}
-        assert (second.at - first.at).total_seconds() >= 0.2
-        assert (third.at - second.at).total_seconds() >= 0.4
+        assert (second.at - first.at).total_seconds() >= 0.8
+        assert (third.at - second.at).total_seconds() >= 1.6
         assert caller.armed() == {}
         caller.provision("job", FAR, agent.url)
-        assert agent.quiet(1.2)
+        assert agent.quiet(4)
 
 
 def test_a_cancel_settles_too(tmp_path: Path, agent: AgentServer) -> None:
-    with served(tmp_path / "nas", settle=0.2) as place:
+    with served(tmp_path / "nas", settle=2) as place:
         caller = place.agent()
         caller.provision("job", instant(), agent.url)
         agent.fire()
         caller.cancel("job")
-        assert agent.quiet(0.5)
+        assert agent.quiet(3)
 
 
 def test_an_arm_during_the_delivery_settles_it(tmp_path: Path, agent: AgentServer) -> None:
@@ -162,8 +163,8 @@ def test_without_settlement_a_delivered_row_is_gone(tmp_path: Path, agent: Agent
         caller = place.agent()
         caller.provision("job", instant(), agent.url)
         agent.fire()
+        assert until(lambda: place.nas.agents.listed()[0].arms == {})
         assert agent.quiet(0.3)
-        assert place.nas.agents.listed()[0].arms == {}
         assert caller.ask("GET", contract.CAPABILITIES_PATH)["settle"] == 0
 
 
@@ -186,10 +187,10 @@ def test_an_unknown_token_is_to_be_refreshed_and_a_revoked_agent_is_told_so(plac
             got = Caller(place.base, token).send(method, path, b"{" if method == "POST" else None)
             assert (got.status, got.headers["www-authenticate"]) == (401, "Bearer")
     caller = place.agent()
-    caller.provision("job", instant(0.3), agent.url)
+    caller.provision("job", instant(3), agent.url)
     place.nas.agents.revoke("one")
     assert caller.ask("GET", contract.LIST_PATH, status=403)["error"] == "invalid_client"
-    assert agent.quiet(0.6), "no token is minted for a revoked agent"
+    assert agent.quiet(3.5), "no token is minted for a revoked agent"
     assert place.agent().armed() == {}, "a new agent of the same name begins with nothing"
 
 

@@ -15,16 +15,15 @@ from urllib.parse import urlsplit
 import kombu
 import pytest
 
+from tests.chaos.servers import free_port
 from tests.conformance.brokers import amqp_url, answers, until  # noqa: F401 - fixtures, found here by name.
 
 
 class RedisServer:
-    """A redis-server on a free port."""
+    """A redis-server on a port that nobody else takes while it is away."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.folder = folder
         self.url = f"redis://:canary@127.0.0.1:{self.port}/0"
         self.start()

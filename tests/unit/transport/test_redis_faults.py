@@ -6,7 +6,6 @@ import base64
 import json
 import logging
 import os
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,20 +15,21 @@ import pytest
 from hermes_cron.errors import BrokerError
 from hermes_cron.fire import Fire
 from hermes_cron.transport.message import encode
+from tests.chaos.servers import free_port
 from tests.conformance.brokers import Ground, until
+from tests.unit.parts import ends_within
 from tests.unit.transport.conftest import RedisServer
 
 pytestmark = [pytest.mark.redis, pytest.mark.processes]
 
 
-def refused(ground: Ground, deadline: float = 1.0) -> BrokerError:
-    broker = ground.open(deadline)
-    began = time.monotonic()
-    with pytest.raises(BrokerError) as caught:
-        broker.enqueue(Fire("backup"))
-    assert time.monotonic() - began < deadline + 0.5
-    assert "canary" not in str(caught.value)
-    return caught.value
+def refused(ground: Ground, deadline: float = 60.0, within: float = 20.0) -> BrokerError:
+    """The error that a fire met in time: at once, unless it is told otherwise."""
+    errors: list[Exception | None] = []
+    assert ends_within(within, lambda: errors.append(failure(ground.open(deadline))))
+    assert isinstance(errors[-1], BrokerError)
+    assert "canary" not in str(errors[-1])
+    return errors[-1]
 
 
 def test_a_port_where_nobody_listens_is_an_error_at_once() -> None:
@@ -47,22 +47,21 @@ def test_a_wrong_password_is_an_error_that_does_not_show_it(server: RedisServer)
 
 def test_a_frozen_server_is_an_error_at_the_deadline_with_and_without_a_connection(server: RedisServer) -> None:
     ground = Ground(server.url)
-    warm = ground.open(1.0)
-    warm.enqueue(Fire("first"))
+    warm = ground.open(2.0)
+    until(lambda: failure(warm) is None)
     server.freeze()
-    refused(ground)
-    began = time.monotonic()
-    with pytest.raises(BrokerError):
-        warm.enqueue(Fire("second"))
-    assert time.monotonic() - began < 1.5
+    # Two deadlines, one after another, would be four seconds.
+    refused(ground, 2.0, within=3.5)
+    errors: list[Exception | None] = []
+    assert ends_within(3.5, lambda: errors.append(failure(warm)))
     with ThreadPoolExecutor(20) as threads:
         began = time.monotonic()
-        answers = list(threads.map(lambda _: isinstance(failure(warm), BrokerError), range(20)))
-    assert all(answers)
-    assert time.monotonic() - began < 2
+        errors += threads.map(lambda _: failure(warm), range(20))
+    assert all(isinstance(error, BrokerError) for error in errors)
+    assert time.monotonic() - began < 20
     assert warm.depth() is None
     server.thaw()
-    warm.enqueue(Fire("third"))
+    until(lambda: failure(warm) is None)
 
 
 def failure(broker: object) -> Exception | None:
@@ -92,7 +91,7 @@ def test_consuming_survives_a_server_that_is_killed_and_started_again(server: Re
         threading.Event().wait(0.5)
         server.start()
         broker.enqueue(Fire("after"))
-        taken.wait(2, 15)
+        taken.wait(2)
     assert taken.ids == ["before", "after"]
 
 
@@ -106,7 +105,7 @@ def test_an_ack_reaches_the_server_that_came_back(server: RedisServer) -> None:
         server.start()
         until(lambda: broker.depth() == 1)
         broker.enqueue(Fire("after"))
-        taken.wait(2, 15)
+        taken.wait(2)
         for delivery in taken.deliveries:
             delivery.ack()
         until(lambda: broker.depth() == 0)
@@ -122,7 +121,7 @@ def test_consuming_survives_a_server_that_was_frozen(server: RedisServer) -> Non
         threading.Event().wait(3)
         server.thaw()
         broker.enqueue(Fire("after"))
-        taken.wait(2, 15)
+        taken.wait(2)
 
 
 def test_consume_stops_soon_while_the_server_is_away(server: RedisServer) -> None:
@@ -133,7 +132,7 @@ def test_consume_stops_soon_while_the_server_is_away(server: RedisServer) -> Non
         server.kill()
         threading.Event().wait(1)
         began = time.monotonic()
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(
@@ -194,7 +193,7 @@ def test_what_a_dead_consumer_held_is_given_back_when_its_time_is_up(server: Red
     raw(server, "ZADD", f"{ground.queue}.unacked_index", time.time() - 121, "old")
     assert broker.depth() == 1
     with ground.consuming() as taken:
-        taken.wait(1, 15)
+        taken.wait(1)
         until(lambda: broker.depth() == 0)
     assert taken.ids == ["orphan"]
 
@@ -230,9 +229,7 @@ def test_a_cluster_is_refused(server: RedisServer) -> None:
         if file.is_file():
             file.unlink()
     # By default the cluster's own port lies 10,000 higher, which may be none.
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    server.start("--cluster-enabled", "yes", "--cluster-port", str(port))
+    server.start("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     assert "cluster" in refused(Ground(server.url)).message
 
 
@@ -247,7 +244,7 @@ def test_a_full_server_refuses_fires_and_consuming_goes_on_when_there_is_room(se
             broker.enqueue(Fire("refused"))
         raw(server, "CONFIG", "SET", "maxmemory", "0")
         broker.enqueue(Fire("after"))
-        taken.wait(2, 15)
+        taken.wait(2)
 
 
 def test_parent_and_child_of_a_fork_both_enqueue(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:

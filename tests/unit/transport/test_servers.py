@@ -16,9 +16,10 @@ from hermes_cron.errors import BrokerError
 from hermes_cron.fire import Fire
 from tests.chaos.servers import Rabbit, Redis, Server
 from tests.conformance.brokers import Ground, until
+from tests.unit.parts import ends_within
 
 pytestmark = pytest.mark.processes
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @dataclass
@@ -51,8 +52,8 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory, queue: str) -> Iterator[Rab
         pytest.skip("rabbitmq: there is no rabbitmq-server to start")
     server = Rabbit(tmp_path_factory.mktemp("rabbit"))
     server.start()
-    Ground(amqp(server), queue).open(10.0).enqueue(Fire("first"))
-    time.sleep(6)
+    Ground(amqp(server), queue).open(60.0).enqueue(Fire("first"))
+    time.sleep(12)
     yield server
     server.close()
 
@@ -78,7 +79,7 @@ def ids(first: int, number: int) -> list[str]:
 
 
 def test_what_was_confirmed_survives_a_kill_of_the_server(place: Place) -> None:
-    broker = place.ground.open(5.0)
+    broker = place.ground.open(60.0)
     for job_id in ids(0, 50):
         broker.enqueue(Fire(job_id))
     place.server.kill()
@@ -102,16 +103,22 @@ def test_producers_and_consumers_go_on_after_a_kill_of_the_server(place: Place) 
 
 
 def test_a_frozen_server_delays_nobody_beyond_the_deadline_and_all_go_on_when_it_thaws(place: Place) -> None:
-    broker = place.ground.open(1.0)
+    broker = place.ground.open(2.0)
     with place.ground.consuming() as taken:
-        broker.enqueue(Fire("before"))
+        until(lambda: enqueued(place, "before"), PATIENCE_S)
         taken.wait(1, PATIENCE_S)
+        assert broker.depth() is not None
         place.server.signal(signal.SIGSTOP)
-        for _ in range(3):
-            began = time.monotonic()
-            with pytest.raises(BrokerError):
+        errors: list[BrokerError] = []
+
+        def meanwhile() -> None:
+            with pytest.raises(BrokerError) as caught:
                 broker.enqueue(Fire("meanwhile"))
-            assert time.monotonic() - began < 1.5
+            errors.append(caught.value)
+
+        for _ in range(3):
+            # Two deadlines, one after another, would be four seconds.
+            assert ends_within(3.5, meanwhile)
         assert broker.depth() is None
         place.server.signal(signal.SIGCONT)
         until(lambda: enqueued(place, "after"), PATIENCE_S)
@@ -136,7 +143,7 @@ def test_an_idle_consumer_keeps_its_line(place: Place, caplog: pytest.LogCapture
         began = time.monotonic()
         place.ground.open().enqueue(Fire("after-the-pause"))
         until(lambda: "after-the-pause" in taken.ids, PATIENCE_S)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 4
     assert "was lost" not in caplog.text
 
 

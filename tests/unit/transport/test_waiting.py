@@ -15,8 +15,8 @@ def test_a_ring_ends_the_wait_and_is_heard_once() -> None:
     wake = Wake()
     threading.Timer(0.05, wake.ring).start()
     began = time.monotonic()
-    assert not wake.wait((), 10)
-    assert time.monotonic() - began < 5
+    assert not wake.wait((), 100)
+    assert time.monotonic() - began < 50
     wake.ring()
     wake.ring()
     assert not wake.wait((), 10)
@@ -42,7 +42,7 @@ def test_it_tells_when_a_file_is_readable() -> None:
     wake = Wake()
     read, write = os.pipe()
     os.write(write, b"x")
-    assert wake.wait([read], 10)
+    assert wake.wait([read], 60)
     os.close(read)
     os.close(write)
     wake.close()
@@ -58,10 +58,10 @@ def test_what_comes_too_late_is_given_to_late() -> None:
     go, late = threading.Event(), threading.Event()
 
     def work() -> str:
-        go.wait(10)
+        go.wait(60)
         return "result"
 
     with pytest.raises(TimeoutError):
         within(0.02, work, late=lambda got: late.set() if got == "result" else None)
     go.set()
-    assert late.wait(10)
+    assert late.wait(60)
