@@ -86,7 +86,10 @@ def resolve(host: str, port: int, allow: Judge, seconds: float) -> list[str]:
 
 
 def _look_up(host: str, port: int, seconds: float) -> list[str]:
-    # The resolver knows no deadline, so it works in a thread that is left behind when it takes too long.
+    # The resolver knows no deadline, so it works in a thread that is left behind when it takes too long; where there is
+    # no time at all, none is begun, or many names in one call would leave as many threads behind.
+    if seconds <= 0:
+        raise OutboundError(f"{host} could not be resolved in no time.")
     answer: list[list[str] | OSError | UnicodeError] = []
 
     def ask() -> None:
@@ -98,7 +101,7 @@ def _look_up(host: str, port: int, seconds: float) -> list[str]:
 
     thread = threading.Thread(target=ask, name="hermes-cron-resolver", daemon=True)
     thread.start()
-    thread.join(max(0.0, seconds))
+    thread.join(seconds)
     if not answer:
         raise OutboundError(f"{host} could not be resolved within {seconds:.1f} s.")
     if isinstance(answer[0], Exception):

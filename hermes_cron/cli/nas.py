@@ -16,6 +16,7 @@ from hermes_cron.clock import instant_text, utc_now
 from hermes_cron.errors import ConfigError
 from hermes_cron.nas.database import lock_home
 from hermes_cron.nas.keys import KEEP_S, MAKERS, OVERLAP_S, Key, KeyRing, check_private
+from hermes_cron.nas.limits import CALLS_PER_SECOND, QUOTA, SECONDS_AT_ONCE, Limits
 from hermes_cron.nas.room import SETTLE_S, Nas, first_key, open_agents, open_keys, open_nas, read_public_url
 from hermes_cron.server import WsgiApp
 from hermes_cron.server import serve as serve_app
@@ -78,10 +79,15 @@ def nas() -> None:
 @click.option("--relay-secret-file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               envvar="HERMES_NAS_RELAY_SECRET_FILE", show_envvar=True,
               help="The secret with which an outside scheduler signs its calls (whsec_...).")  # fmt: skip
+@click.option("--calls-per-second", type=click.IntRange(min=1), default=CALLS_PER_SECOND, show_default=True,
+              envvar="HERMES_NAS_CALLS_PER_SECOND", show_envvar=True,
+              help="How often one agent may call; ten seconds' worth at once.")  # fmt: skip
+@click.option("--quota", type=click.IntRange(min=1), default=QUOTA, show_default=True, envvar="HERMES_NAS_QUOTA",
+              show_envvar=True, help="How many alarms one agent may have.")  # fmt: skip
 @pass_session
 def serve(
     session: Session, home: Path, bind: str, public_url: str, allow_private_callbacks: bool, settle: float,
-    relay_secret_file: Path | None,
+    relay_secret_file: Path | None, calls_per_second: int, quota: int,
 ) -> None:  # fmt: skip
     """Serve agents, and deliver their fires, until a signal ends it."""
     session.set_up_logging()
@@ -91,8 +97,9 @@ def serve(
 
     def make_app() -> WsgiApp:
         opened = open_nas(
-            home, url, allow_private_callbacks=allow_private_callbacks, settle=settle, relay_secret=secret, locked=True
-        )
+            home, url, allow_private_callbacks=allow_private_callbacks, settle=settle, relay_secret=secret, quota=quota,
+            limits=Limits(calls_per_second, calls_per_second * SECONDS_AT_ONCE), locked=True,
+        )  # fmt: skip
         running.append(opened)
         return opened.app
 

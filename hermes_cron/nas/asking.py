@@ -11,7 +11,7 @@ import falcon
 
 from hermes_cron import contract
 from hermes_cron.clock import read_instant
-from hermes_cron.nas.callback import Callbacks
+from hermes_cron.nas.callback import CallbacksOfCall
 from hermes_cron.nas.held import Ask
 
 MAX_BODY_BYTES = 16 * 1024
@@ -80,8 +80,8 @@ def read_object(body: bytes) -> Mapping[str, Any]:
     return found
 
 
-def read_ask(item: object, callbacks: Callbacks, until: float) -> Ask:
-    """What a provision asks for (contract, section 1); look-ups of its URL's host end at `until`.
+def read_ask(item: object, callbacks: CallbacksOfCall) -> Ask:
+    """What a provision asks for (contract, section 1).
 
     Raises:
         Refusal: A field is missing or wrong.
@@ -94,7 +94,7 @@ def read_ask(item: object, callbacks: Callbacks, until: float) -> Ask:
     if key is not None and not _names(key, job_id, fire_at):
         raise invalid("dedup_key must be job_id:fire_at", "dedup_key")
     try:
-        url = callbacks.check(item.get("agent_callback_url"), until)
+        url = callbacks.check(item.get("agent_callback_url"))
     except ValueError as error:
         raise invalid(f"agent_callback_url {error}", "agent_callback_url") from error
     return Ask(job_id, fire_at, url)

@@ -42,6 +42,18 @@ class Due:
     agent: Agent
 
 
+@dataclass(slots=True)
+class _Left:
+    """How many more arms an agent may have."""
+
+    arms: int
+
+    def take(self) -> bool:
+        """Whether there was one more."""
+        self.arms -= 1
+        return self.arms >= 0
+
+
 class Book:
     """The arms of all agents.
 
@@ -64,11 +76,13 @@ class Book:
     def provision(self, agent_id: int, asks: Iterable[Ask]) -> list[Held | None]:
         """Hold what an agent asks for, in one transaction; None for an ask that is over the agent's quota."""
         with self._database.change() as connection:
-            return [self._provision(connection, agent_id, ask) for ask in asks]
+            # Counted once: one count for each ask would hold everybody else's calls up for seconds.
+            left = _Left(self._quota - connection.execute(_COUNT, (agent_id,)).fetchone()[0])
+            return [self._provision(connection, agent_id, ask, left) for ask in asks]
 
-    def _provision(self, connection: sqlite3.Connection, agent_id: int, ask: Ask) -> Held | None:
+    def _provision(self, connection: sqlite3.Connection, agent_id: int, ask: Ask, left: _Left) -> Held | None:
         old = _held(connection.execute(_ONE, (agent_id, ask.job_id)).fetchone())
-        if old is None and connection.execute(_COUNT, (agent_id,)).fetchone()[0] >= self._quota:
+        if old is None and not left.take():
             return None
         new = provision(
             old, ask, agent_id=agent_id, schedule_id=secrets.token_hex(16),

@@ -8,7 +8,10 @@ agent must not lose its alarm to a look-up that failed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from hermes_cron.clock import monotonic
@@ -18,6 +21,9 @@ from hermes_cron.settings import base_url
 
 LOOK_UP_S = 1.0
 """How long one look-up may take, and all those of one call together; what is not known by then is taken."""
+
+LOOK_UPS_EACH = 2
+"""How many look-ups of one agent may be under way: names that hang must not take the threads of other agents' calls."""
 
 KEPT_S = 60.0
 _MOST_KEPT = 10_000
@@ -35,17 +41,14 @@ class Callbacks:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._good_until: dict[tuple[str, int], float] = {}
+        self._looking: Counter[int] = Counter()
 
-    def deadline(self) -> float:
-        """When the look-ups of a call that begins now must end."""
-        return self._seconds() + LOOK_UP_S
+    def of(self, agent_id: int) -> CallbacksOfCall:
+        """The judge of one call of this agent, which begins now."""
+        return CallbacksOfCall(self, agent_id, self._seconds() + LOOK_UP_S)
 
-    def check(self, url: object, until: float) -> str:
-        """The URL, without a slash at its end.
-
-        Raises:
-            ValueError: No fire may be sent there; its text is the end of a sentence that begins with the field.
-        """
+    def check(self, url: object, agent_id: int, until: float) -> str:
+        """As `CallbacksOfCall.check`; look-ups end at `until`."""
         good = base_url(url)
         if len(good) > _MOST_CHARACTERS:
             raise ValueError(f"must be at most {_MOST_CHARACTERS} characters")
@@ -53,16 +56,19 @@ class Callbacks:
         # A dot at the end says that a name is whole; it leads where the same name leads without it.
         place = ((parts.hostname or "").rstrip("."), parts.port or (443 if parts.scheme == "https" else 80))
         if self._allow is not None and not self._known(place):
-            self._resolve(place, self._allow, until)
+            self._resolve(place, self._allow, agent_id, until)
         return good
 
     def _known(self, place: tuple[str, int]) -> bool:
         with self._lock:
             return self._good_until.get(place, 0.0) > self._seconds()
 
-    def _resolve(self, place: tuple[str, int], allow: Judge, until: float) -> None:
+    def _resolve(self, place: tuple[str, int], allow: Judge, agent_id: int, until: float) -> None:
         try:
-            self._look_up(*place, allow, max(0.0, until - self._seconds()))
+            with self._look(agent_id) as may_look:
+                if not may_look:
+                    return
+                self._look_up(*place, allow, max(0.0, until - self._seconds()))
         except AddressRefused as error:
             raise ValueError("must lead to public addresses only") from error
         except OutboundError:
@@ -71,3 +77,31 @@ class Callbacks:
             if len(self._good_until) >= _MOST_KEPT:
                 self._good_until.clear()
             self._good_until[place] = self._seconds() + KEPT_S
+
+    @contextmanager
+    def _look(self, agent_id: int) -> Iterator[bool]:
+        with self._lock:
+            may_look = self._looking[agent_id] < LOOK_UPS_EACH
+            self._looking[agent_id] += may_look
+        try:
+            yield may_look
+        finally:
+            with self._lock:
+                self._looking[agent_id] -= may_look
+
+
+@dataclass(frozen=True, slots=True)
+class CallbacksOfCall:
+    """Judges the callback URLs of one call: its look-ups all end at one moment, and count as its agent's."""
+
+    callbacks: Callbacks
+    agent_id: int
+    until: float
+
+    def check(self, url: object) -> str:
+        """The URL, without a slash at its end.
+
+        Raises:
+            ValueError: No fire may be sent there; its text is the end of a sentence that begins with the field.
+        """
+        return self.callbacks.check(url, self.agent_id, self.until)

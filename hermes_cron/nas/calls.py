@@ -24,6 +24,7 @@ from hermes_cron.nas.asking import (
 )
 from hermes_cron.nas.endpoint import Endpoint, answer
 from hermes_cron.nas.held import Ask, Held, State
+from hermes_cron.nas.limits import ITEMS_PER_CALL
 
 WHOLE = 10_000
 PAGE = 500
@@ -44,7 +45,7 @@ class Provision(Endpoint):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer 200 with the `schedule_id` once the arm is on the disk."""
         agent = self.agent(req)
-        ask = read_ask(read_object(read_body(req)), self.parts.callbacks, self.parts.callbacks.deadline())
+        ask = read_ask(read_object(read_body(req)), self.parts.callbacks.of(agent.id))
         held = self.parts.book.provision(agent.id, [ask])[0]
         if held is None:
             raise _over_quota()
@@ -100,6 +101,7 @@ class Batch(Endpoint):
         provisions, cancels = read_items(found, "provision"), read_items(found, "cancel")
         if len(provisions) + len(cancels) > contract.BATCH_LIMIT:
             raise invalid(f"a batch holds at most {contract.BATCH_LIMIT} items")
+        self.parts.limits.charge(agent.id, (len(provisions) + len(cancels)) / ITEMS_PER_CALL)
         results = {"cancel": self._cancel(agent, cancels), "provision": self._provision(agent, provisions)}
         self.parts.timer.ring()
         answer(resp, 200, results)
@@ -113,8 +115,8 @@ class Batch(Endpoint):
         ]
 
     def _provision(self, agent: Agent, items: list[Any]) -> list[dict[str, Any]]:
-        until = self.parts.callbacks.deadline()
-        read = [_tried(item, lambda item: read_ask(item, self.parts.callbacks, until)) for item in items]
+        callbacks = self.parts.callbacks.of(agent.id)
+        read = [_tried(item, lambda item: read_ask(item, callbacks)) for item in items]
         held = iter(self.parts.book.provision(agent.id, [ask for ask in read if isinstance(ask, Ask)]))
         results = [_armed(next(held)) if isinstance(got, Ask) else _result(got) for got in read]
         return [{**_named(item), **result} for item, result in zip(items, results, strict=True)]

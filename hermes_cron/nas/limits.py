@@ -1,4 +1,4 @@
-"""How often an agent may call: a bucket of calls per agent, filled steadily."""
+"""How much an agent may ask: a bucket of calls per agent, filled steadily, and how many arms it may have."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from collections.abc import Callable
 
 from hermes_cron.clock import monotonic
 
-CALLS_PER_SECOND = 500.0
-BURST = 5000.0
+CALLS_PER_SECOND = 500
+SECONDS_AT_ONCE = 10
+"""What an agent has not called for so long, it may call at once."""
+
+BURST = CALLS_PER_SECOND * SECONDS_AT_ONCE
+ITEMS_PER_CALL = 20
+"""How many items of a batch count as one call: about what they cost the server, as a call goes to the disk once."""
+
 QUOTA = 100_000
 """How many arms one agent may have."""
 
@@ -34,3 +40,10 @@ class Limits:
             served = left >= 1
             self._left[agent_id] = (left - served, now)
         return 0.0 if served else (1 - left) / self._per_second
+
+    def charge(self, agent_id: int, calls: float) -> None:
+        """What is being served for this agent is as much work as so many more calls: it comes later for the next."""
+        now = self._seconds()
+        with self._lock:
+            left, seen = self._left.get(agent_id, (self._burst, now))
+            self._left[agent_id] = (left - calls, seen)

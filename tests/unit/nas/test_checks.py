@@ -49,33 +49,49 @@ def test_a_public_name_is_good_and_asked_for_once_a_minute() -> None:
     names, now = Names(good="9.9.9.9"), [0.0]
     callbacks = Callbacks(is_public, look_up=names, seconds=lambda: now[0])
     for _ in range(3):
-        assert callbacks.check("https://good/", callbacks.deadline()) == "https://good"
+        assert callbacks.of(1).check("https://good/") == "https://good"
     assert names.asked == ["good:443"]
     names.known["good"] = "10.0.0.1"
     now[0] = 61
     for _ in range(2):
         with pytest.raises(ValueError, match="public addresses"):
-            callbacks.check("https://good", callbacks.deadline())
+            callbacks.of(1).check("https://good")
     assert len(names.asked) == 3, "what is refused is asked for each time, as it may be mended"
 
 
 def test_a_name_that_does_not_resolve_now_is_taken() -> None:
     callbacks = Callbacks(is_public, look_up=Names())
-    assert callbacks.check("http://asleep:8080/base/", callbacks.deadline()) == "http://asleep:8080/base"
+    assert callbacks.of(1).check("http://asleep:8080/base/") == "http://asleep:8080/base"
 
 
 def test_look_ups_of_one_call_end_together() -> None:
     now = [0.0]
-    callbacks = Callbacks(is_public, look_up=Names(slow="9.9.9.9"), seconds=lambda: now[0])
-    until = callbacks.deadline()
+    callbacks = Callbacks(is_public, look_up=Names(slow="10.0.0.1"), seconds=lambda: now[0]).of(1)
     now[0] = 5
-    assert callbacks.check("http://slow", until) == "http://slow"
+    assert callbacks.check("http://slow") == "http://slow"
+
+
+def test_no_more_than_two_look_ups_of_an_agent_are_under_way_and_others_have_their_own() -> None:
+    asked: list[str] = []
+
+    def look_up(host: str, port: int, allow: Judge, seconds: float) -> None:
+        # A look-up that hangs, while more of the same agent's and one of another's come.
+        asked.append(host)
+        if host.startswith("hangs"):
+            callbacks.of(1).check(f"http://hangs{len(asked)}" if len(asked) < 3 else "http://more")
+            callbacks.of(2).check("http://other")
+
+    callbacks = Callbacks(is_public, look_up=look_up)
+    callbacks.of(1).check("http://hangs0")
+    assert asked == ["hangs0", "hangs1", "other"]
+    callbacks.of(1).check("http://later")
+    assert asked[-1] == "later"
 
 
 def test_where_every_address_is_allowed_nothing_is_looked_up() -> None:
     names = Names(near="127.0.0.1")
     callbacks = Callbacks(None, look_up=names)
-    assert callbacks.check("http://near", callbacks.deadline()) == "http://near"
+    assert callbacks.of(1).check("http://near") == "http://near"
     assert names.asked == []
 
 
@@ -87,13 +103,13 @@ def test_where_every_address_is_allowed_nothing_is_looked_up() -> None:
 def test_what_is_no_callback_is_refused(url: object) -> None:
     callbacks = Callbacks(None)
     with pytest.raises(ValueError, match="must be"):
-        callbacks.check(url, callbacks.deadline())
+        callbacks.of(1).check(url)
 
 
 def test_a_dot_at_the_end_leads_to_the_same_place() -> None:
     callbacks = Callbacks(is_public, look_up=Names(near="127.0.0.1"))
     with pytest.raises(ValueError, match="public addresses"):
-        callbacks.check("http://near.", callbacks.deadline())
+        callbacks.of(1).check("http://near.")
 
 
 def test_it_verifies_the_example_of_the_specification() -> None:
@@ -152,6 +168,17 @@ def test_calls_are_counted_by_agent_and_forgiven_with_time() -> None:
     assert [limits.wait(1) for _ in range(2)] == [0, 0.5]
     now[0] = 1000
     assert [limits.wait(1) == 0 for _ in range(4)] == [True, True, True, False]
+
+
+def test_what_costs_more_than_a_call_is_paid_for_by_the_next() -> None:
+    now = [0.0]
+    limits = Limits(2, 3, seconds=lambda: now[0])
+    assert limits.wait(1) == 0
+    limits.charge(1, 5)
+    assert limits.wait(1) == 2
+    assert limits.wait(2) == 0
+    now[0] = 2
+    assert [limits.wait(1) for _ in range(2)] == [0, 0.5]
 
 
 @pytest.mark.parametrize(
