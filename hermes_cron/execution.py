@@ -6,7 +6,7 @@ import inspect
 import json
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -21,26 +21,29 @@ MAX_ERROR_CHARS = 500
 _log = logging.getLogger("hermes_cron.execution")
 
 
-def execute(run: Run, tasks: Mapping[str, Task], sign: StopSign, clock: Clock) -> Run:
+def execute(
+    run: Run, tasks: Mapping[str, Task], sign: StopSign, clock: Clock, ticks: Callable[[], float] = monotonic
+) -> Run:
     """The run as it ended: its state, error and result. Nothing that the task does gets out of here.
 
-    A body that was asked to stop ends `cancelled`; one that went over its time ends `failed`, whenever it returns.
-    One that its worker would hand back, but that ended without having heard of it, has ended as it did.
+    `ticks` are seconds that never go back, by which its time is measured. A body that was asked to stop ends
+    `cancelled`; one that went over its time ends `failed`, whenever it returns. One that its worker would hand back,
+    but that ended without having heard of it, has ended as it did.
     """
     task = tasks.get(run.task)
     if task is None:
         return _failed(run, f"there is no task {run.task!r} in this worker; start it with the app that declares it")
     timeout = run.timeout if run.timeout is not None else task.timeout
-    until = None if timeout is None else monotonic() + timeout
+    until = None if timeout is None else ticks() + timeout
     deadline = None if timeout is None else clock() + timedelta(seconds=timeout)
-    run = replace(run, deadline=deadline, stop_asked=lambda: sign.hear() or _over(until))
+    run = replace(run, deadline=deadline, stop_asked=lambda: sign.hear() or _over(until, ticks))
     sign.inside = True
     # Only now: who puts the sign up either finds a body inside, or is seen before there is one.
     ended = run if sign.hear() else _called(run, task)
     sign.inside = False
     if sign.up() and (sign.heard or not sign.hand_back):
         return replace(ended, state=RunState.CANCELLED, error=_line(sign.reason))
-    if _over(until):
+    if _over(until, ticks):
         return _failed(ended, f"timed out after {timeout:g} s")
     return ended
 
@@ -60,8 +63,8 @@ def _called(run: Run, task: Task) -> Run:
     return _kept(run, result)
 
 
-def _over(until: float | None) -> bool:
-    return until is not None and monotonic() >= until
+def _over(until: float | None, ticks: Callable[[], float]) -> bool:
+    return until is not None and ticks() >= until
 
 
 def _kept(run: Run, result: object) -> Run:

@@ -114,6 +114,23 @@ def _public(alg: str, private: Any) -> dict[str, Any]:
     return {name: value for name, value in public.items() if name in _THUMB}
 
 
+class Signer:
+    """One key at work: it signs, and shows its public half."""
+
+    def __init__(self, key: Key) -> None:
+        self._key = key
+        self._private: Any = serialization.load_pem_private_key(key.private_pem.encode(), None)
+
+    def sign(self, claims: Mapping[str, Any]) -> str:
+        """A token with these claims."""
+        return jwt.encode(dict(claims), self._private, algorithm=self._key.alg, headers={"kid": self._key.kid})
+
+    def published(self) -> dict[str, Any]:
+        """Its public half (RFC 7517)."""
+        key = self._key
+        return {**_public(key.alg, self._private), "kid": key.kid, "alg": key.alg, "use": "sig"}
+
+
 class KeyRing:
     """The keys in a folder's file. May be used from any thread."""
 
@@ -123,7 +140,7 @@ class KeyRing:
         self._lock = threading.Lock()
         self._stamp: tuple[int, ...] = ()
         self._keys: list[Key] = []
-        self._loaded: dict[str, Any] = {}
+        self._signers: dict[str, Signer] = {}
 
     def listed(self) -> Sequence[tuple[Key, str]]:
         """The published keys and what each does now, the newest last.
@@ -137,7 +154,7 @@ class KeyRing:
 
     def jwks(self) -> dict[str, Any]:
         """The public halves of the published keys (RFC 7517)."""
-        return {"keys": [self._published(key) for key, _ in self.listed()]}
+        return {"keys": [self._signer(key).published() for key, _ in self.listed()]}
 
     def sign(self, claims: Mapping[str, Any]) -> str:
         """A token with these claims, signed with the active key.
@@ -149,7 +166,7 @@ class KeyRing:
         if key is None:
             hint = "Make one: hermes-cron nas keys new"
             raise ConfigError(f"No key in {self._path} signs yet.", hint=hint)
-        return jwt.encode(dict(claims), self._private(key), algorithm=key.alg, headers={"kid": key.kid})
+        return self._signer(key).sign(claims)
 
     def new(self, alg: str) -> Key:
         """Make a key that is published at once and signs when somebody rotates; the first one signs at once."""
@@ -176,15 +193,10 @@ class KeyRing:
         self._write(keys)
         return keys[-1]
 
-    def _published(self, key: Key) -> dict[str, Any]:
-        return {**_public(key.alg, self._private(key)), "kid": key.kid, "alg": key.alg, "use": "sig"}
-
-    def _private(self, key: Key) -> Any:
-        private = self._loaded.get(key.kid)
-        if private is None:
-            private = serialization.load_pem_private_key(key.private_pem.encode(), None)
-            self._loaded[key.kid] = private
-        return private
+    def _signer(self, key: Key) -> Signer:
+        if key.kid not in self._signers:
+            self._signers[key.kid] = Signer(key)
+        return self._signers[key.kid]
 
     def _read(self) -> list[Key]:
         with self._lock:

@@ -31,17 +31,20 @@ _log = logging.getLogger("hermes_cron.chronos")
 
 
 class ChronosCronScheduler:
-    """Arms fires with NAS. `attach` it to a store for one command, or `start` it to serve a process."""
+    """Arms fires with NAS. `attach` it to a store for one command, or `start` it to serve a process.
+
+    `client` is how NAS is called: by default over HTTP, as the settings say.
+    """
 
     name = "chronos"
     confirms = True
 
-    def __init__(self, settings: ChronosSettings) -> None:
+    def __init__(self, settings: ChronosSettings, client: NasClient | None = None) -> None:
         self._settings = settings
         self._token = token_source(settings)
         self._backoff = Backoff()
         standing = Standing(self._token.stamp)
-        self._client = NasClient(settings.portal_url, settings.callback_url, self._token, standing)
+        self._client = client or NasClient(settings.portal_url, settings.callback_url, self._token, standing)
         self._ladder = Ladder(settings.ladder)
         self._lock = threading.Lock()
         self._store: Store | None = None
