@@ -16,7 +16,7 @@ from hermes_cron.errors import BrokerError, JobChanged, JobExists, JobNotFound, 
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import CronScheduler, Reconciled, Step, Store
 from hermes_cron.job import Job, JobState
-from hermes_cron.ledger import Entry, FireState
+from hermes_cron.ledger import Entry, FireState, Place
 from hermes_cron.policy import Policy
 from hermes_cron.record import Moment, Record
 from hermes_cron.rules import change
@@ -29,7 +29,6 @@ MOST_FIRES = 10_000_000
 """How many rows of the ledger an audit reads at most."""
 
 _log = logging.getLogger("hermes_cron.client")
-_MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +201,18 @@ class Client:
 
     def find_fire(self, job_id: str, key: str) -> Entry | None:
         """The fire with this key in the ledger, if it is still there."""
-        entry = (self._store.read(job_id) or Record(job_id)).entry(key)
-        return entry or next((entry for entry in self._store.fires(job_id, limit=_MOST) if entry.key == key), None)
+        return self._store.fire(job_id, key)
 
-    def fires(self, job_id: str | None = None, limit: int = 100, states: Collection[FireState] = ()) -> Sequence[Entry]:
-        """The ledger: fires and their outcomes, the newest first; of these states only, if any are given."""
-        return self._store.fires(job_id, limit=limit, states=states)
+    def fires(
+        self, job_id: str | None = None, limit: int = 100, states: Collection[FireState] = (),
+        before: Place | None = None,
+    ) -> Sequence[Entry]:  # fmt: skip
+        """The ledger, the newest first: of these states only, if any are given, and what stands behind `before`."""
+        return self._store.fires(job_id, limit=limit, states=states, before=before)
+
+    def runs_of(self, entries: Collection[Entry]) -> Sequence[Run]:
+        """All runs of these fires, the newest of each job first."""
+        return sorted(self._store.runs_of(entries), key=lambda run: run.fence, reverse=True)
 
     def now(self) -> datetime:
         """The store's clock, which all who use it share."""

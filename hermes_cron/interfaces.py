@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from hermes_cron.chapter import Chapter
 from hermes_cron.fire import Fire
-from hermes_cron.ledger import Entry, FireState
+from hermes_cron.ledger import Entry, FireState, Place
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
 
@@ -135,11 +135,23 @@ class Store(Protocol):
     def arms(self) -> Sequence[Record]:
         """All records that have an arm in the store: jobs, removed ones not yet disarmed, and sentinels."""
 
-    def fires(self, job_id: str | None = None, limit: int = 100, states: Collection[FireState] = ()) -> Sequence[Entry]:
-        """The ledger, newest first; of these states only, if any are given."""
+    def fires(
+        self, job_id: str | None = None, limit: int = 100, states: Collection[FireState] = (),
+        before: Place | None = None,
+    ) -> Sequence[Entry]:  # fmt: skip
+        """The ledger, newest first: of these states only, if any are given, and only what stands behind `before`.
+
+        What it costs grows with `limit`, not with what lies before the page or is kept behind it.
+        """
+
+    def fire(self, job_id: str, key: str) -> Entry | None:
+        """The fire with this key of this job, open or settled; None where the ledger has none."""
 
     def runs(self, job_id: str | None = None, run_id: str | None = None, limit: int = 100) -> Sequence[Run]:
         """Runs, open and ended, newest first."""
+
+    def runs_of(self, entries: Collection[Entry]) -> Sequence[Run]:
+        """All runs of these fires, open and ended, in no order."""
 
     def chapters(self, job_id: str | None = None) -> Sequence[Chapter]:
         """What was due when, by job, oldest first; removed jobs' too. The ledger is held against it."""

@@ -42,6 +42,18 @@ def manual_key(uuid: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a fire stands in the ledger: nothing of it ever changes, so a page that begins behind it stays that page.
+
+    Fires of one instant stand in an order that is the store's own, and always the same.
+    """
+
+    fire_at: datetime
+    job_id: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One fire of one job, or adjacent fires with one outcome, and what became of it.
 
@@ -70,6 +82,11 @@ class Entry:
     def open(self) -> bool:
         """Whether it has no outcome yet."""
         return self.state in OPEN
+
+    @property
+    def place(self) -> Place:
+        """Where it stands in the ledger."""
+        return Place(self.fire_at, self.job_id, self.key)
 
     def settle(self, state: FireState, reason: str, now: datetime) -> Entry:
         """Write its outcome. An outcome once written never changes (I12)."""

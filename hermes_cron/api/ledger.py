@@ -13,9 +13,10 @@ from hermes_cron.api.asking import given, read_query
 from hermes_cron.api.jobs import asked_view
 from hermes_cron.api.operation import operation
 from hermes_cron.api.pages import no_cursor
-from hermes_cron.browse import ledger_page, runs_of
+from hermes_cron.browse import ledger_page
 from hermes_cron.client import Client
 from hermes_cron.ledger import FireState
+from hermes_cron.runlogs import output_of
 
 RUNS = "/api/cron/runs"
 RUN = RUNS + "/{run_id}"
@@ -41,7 +42,7 @@ class Ledger:
         if not page.entries and job_id is not None:
             # Of a job that is no more the ledger stays; of one that never was, the id is wrong.
             client.get(job_id)
-        rows = views.fire_views(page.entries, runs_of(client, job_id, page.entries))
+        rows = views.fire_views(page.entries, client.runs_of(page.entries))
         answer(resp, {"items": rows, "next": page.after})
 
 
@@ -57,6 +58,22 @@ class OneRun:
     def on_get(self, req: falcon.Request, resp: falcon.Response, run_id: str) -> None:
         """Show a run: what it was to do, and what became of it."""
         answer(resp, views.run_view(self._client().find_run(run_id)))
+
+
+class RunLogs:
+    """What one run said."""
+
+    path = RUN + "/logs"
+
+    def __init__(self, client: Callable[[], Client]) -> None:
+        self._client = client
+
+    @operation({200: forms.OutputView}, refusals=(404, 409))
+    def on_get(self, req: falcon.Request, resp: falcon.Response, run_id: str) -> None:
+        """Show what an ended run printed and logged."""
+        client = self._client()
+        run = client.find_run(run_id)
+        answer(resp, views.output_view(run, output_of(client, run)))
 
 
 class CancelRun:

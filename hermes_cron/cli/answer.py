@@ -156,7 +156,7 @@ def wait_for(client: Client, fire: Entry, seconds: float, as_json: bool) -> None
         if not found.open or left <= 0:
             break
         time.sleep(min(_POLL_S, left))
-    runs = [run for run in client.runs(fire.job_id, limit=1000) if run.key == fire.key]
+    runs = client.runs_of([found])
     if as_json:
         emit_json(views.fire_view(found, runs))
     else:

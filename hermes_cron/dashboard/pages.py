@@ -10,7 +10,7 @@ import falcon
 import jinja2
 
 from hermes_cron import views
-from hermes_cron.browse import ledger_page, runs_of
+from hermes_cron.browse import ledger_page
 from hermes_cron.client import Client, upcoming
 from hermes_cron.dashboard import words
 from hermes_cron.dashboard.overview import overview
@@ -117,7 +117,7 @@ class Job(Page):
             "title": job.id, "here": "jobs", "job": job, "record": record, "now": now,
             "view": views.job_view(record, job, confirms=client.confirms), "refused": record.arm.refused,
             "upcoming": upcoming(job, _UPCOMING), "warnings": job.schedule.warnings(now),
-            "fires": views.fire_views(entries, runs_of(client, job_id, entries)), "entries": entries,
+            "fires": views.fire_views(entries, client.runs_of(entries)), "entries": entries,
             "zone": job.schedule.timezone,
         })  # fmt: skip
 
@@ -137,7 +137,7 @@ class Runs(Page):
             page = ledger_page(client, job_id, states, _ROWS, req.get_param("cursor"))
         except ValueError as error:
             raise falcon.HTTPBadRequest(description="There is no such page.") from error
-        rows = views.fire_views(page.entries, runs_of(client, job_id, page.entries))
+        rows = views.fire_views(page.entries, client.runs_of(page.entries))
         show(resp, "runs.html", {
             "title": "Runs", "here": "runs", "fires": rows, "entries": page.entries, "after": page.after,
             "job": job_id or "", "state": state, "states": [str(state) for state in FireState], "now": client.now(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -20,7 +20,7 @@ from hermes_cron.ledger import Entry, FireState
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
 from hermes_cron.store import rows
-from hermes_cron.store.tables import ARMS, CHAPTERS, FIRES, JOBS, META, RUNS, is_true
+from hermes_cron.store.tables import ARMS, FIRES, JOBS, META, RUNS, is_true
 
 T = TypeVar("T")
 Clock = ColumnElement[int]
@@ -134,30 +134,6 @@ def _readable(read: Callable[[rows.Kept], T], row: rows.Kept) -> T | None:
     except StoreError as error:
         _log.error("%s", error)
         return None
-
-
-def fires(job_id: str | None, limit: int, states: Collection[FireState] = ()) -> Select[Any]:
-    """The ledger's rows, newest first; of these states only, if any are given."""
-    found = select(FIRES) if job_id is None else select(FIRES).where(FIRES.c.job_id == rows.clean(job_id))
-    if states:
-        found = found.where(FIRES.c.state.in_([state.value for state in states]))
-    return found.order_by(FIRES.c.fire_at.desc(), FIRES.c.key.desc()).limit(max(0, limit))
-
-
-def runs(job_id: str | None, run_id: str | None, limit: int) -> Select[Any]:
-    """Runs' rows, newest first."""
-    found = select(RUNS)
-    if job_id is not None:
-        found = found.where(RUNS.c.job_id == rows.clean(job_id))
-    if run_id is not None:
-        found = found.where(RUNS.c.id == rows.clean(run_id))
-    return found.order_by(RUNS.c.claimed_at.desc(), RUNS.c.fence.desc(), RUNS.c.id).limit(max(0, limit))
-
-
-def chapters(job_id: str | None) -> Select[Any]:
-    """Chapters' rows, by job and in their order."""
-    found = select(CHAPTERS) if job_id is None else select(CHAPTERS).where(CHAPTERS.c.job_id == rows.clean(job_id))
-    return found.order_by(CHAPTERS.c.job_id, CHAPTERS.c.id)
 
 
 def _sentinel() -> ColumnElement[bool]:

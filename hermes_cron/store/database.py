@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar, cast
 
 from sqlalchemy import ColumnElement, Connection, Engine
@@ -54,6 +55,9 @@ class Dialect(Protocol):
 
     def lock_schema(self, connection: Connection) -> None:
         """Hold off every other migration until this transaction ends."""
+
+    def patient(self, connection: Connection) -> AbstractContextManager[None]:
+        """Let statements take minutes, for a migration."""
 
     def lock_job(self, connection: Connection, job_id: str, seconds: float) -> None:
         """Hold the job, known or not, and the flag of a global stop as it is, until this transaction ends."""

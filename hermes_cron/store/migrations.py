@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
-from sqlalchemy import Connection, inspect, select
+from sqlalchemy import Connection, inspect, select, text
 
 from hermes_cron.errors import StoreError
-from hermes_cron.store.tables import META, METADATA, SCHEMA_VERSION
+from hermes_cron.store.tables import FIRES_BY_PLACE, META, METADATA, RUNS_BY_FIRE, SCHEMA_VERSION, TRIMS, TURNS
 
-STEPS: tuple[Callable[[Connection], None], ...] = ()
+
+def _pages_and_trims(connection: Connection) -> None:
+    """The ledger is read by place, and trimmed: schema 2."""
+    for name in ("fires_by_job", "fires_by_instant", "fires_by_outcome"):
+        connection.execute(text(f"DROP INDEX IF EXISTS {name}"))
+    for index in (*FIRES_BY_PLACE, RUNS_BY_FIRE):
+        index.create(connection)
+    for table in (TRIMS, TURNS):
+        table.create(connection)
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_pages_and_trims,)
 """What leads from version 1 to 2, from 2 to 3, and so on. A new database is made whole, as of the newest version."""
 
 VERSION = 1 + len(STEPS)
@@ -23,6 +35,9 @@ class Place(Protocol):
 
     def lock_schema(self, connection: Connection) -> None:
         """Hold off every other migration until this transaction ends."""
+
+    def patient(self, connection: Connection) -> AbstractContextManager[None]:
+        """Let statements take minutes: to index a large ledger is no work of three seconds."""
 
 
 def current(connection: Connection, place: Place) -> bool:
@@ -50,8 +65,9 @@ def migrate(connection: Connection, place: Place) -> None:
     version = _checked(connection, place.where)
     if version == VERSION:
         return
-    for step in STEPS[version - 1 :]:
-        step(connection)
+    with place.patient(connection):
+        for step in STEPS[version - 1 :]:
+            step(connection)
     connection.execute(SCHEMA_VERSION.update().values(version=VERSION))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, create_engine, event, extract, func, select
@@ -33,6 +34,9 @@ for _table in METADATA.tables.values():
 
 _GRACE_S = 0.5
 """How much longer than the server we wait: it ends a statement at the deadline, and has to tell us so."""
+
+_MIGRATION_S = 600
+"""How long a statement of a migration may take."""
 
 _BUSY = frozenset({"40001", "40P01", "55P03", "57014"})
 """Serialization failure, deadlock, lock timeout, statement timeout (PostgreSQL, appendix A)."""
@@ -88,6 +92,17 @@ class Postgres:
     def lock_schema(self, connection: Connection) -> None:
         """Hold off every other migration until this transaction ends."""
         connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+
+    @contextmanager
+    def patient(self, connection: Connection) -> Iterator[None]:
+        """Let statements take minutes: the server, and we who wait for it."""
+        raw = cast("BoundedConnection", connection.connection.driver_connection)
+        connection.execute(select(func.set_config("statement_timeout", str(_MIGRATION_S * 1000), True)))
+        raw.patience = _MIGRATION_S + _GRACE_S
+        try:
+            yield
+        finally:
+            raw.patience = self._deadline + _GRACE_S
 
     def lock_job(self, connection: Connection, job_id: str, seconds: float) -> None:
         """Hold the job, and share the flag: always in this order, so that nobody waits in a circle."""

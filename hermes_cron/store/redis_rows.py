@@ -3,8 +3,9 @@
 Under the store's prefix stand: `job:ID` (a hash: the job, its arm, and a version that every write renews),
 `open-runs:ID` and `open-fires:ID` (sets), and for all jobs `runs` and `fires` (hashes with every row, as JSON). The
 rest are indexes, sorted by an instant: `wakes`, `wanted` and `due` of jobs, `leases` of open runs, `retries` of fires
-(`waiting`: a set) and `dead` of the dead letters, `runs-at` and `fires-at` of all rows, also per job; `jobs`, `arms`
-and `chapters` are sorted by id, and `chapters:ID` are lists.
+(`waiting`: a set), `runs-at` of all runs, also per job, and `fires-in:STATE` of all fires, also per job: each fire
+stands in the two of its state, and the ledger is read from those of the states that are asked for, merged. `jobs`,
+`arms` and `chapters` are sorted by id, `runs-of:ID` by the key of the fire, and `chapters:ID` are lists.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from hermes_cron.clock import to_micros
 from hermes_cron.contract import SENTINEL_PREFIX
 from hermes_cron.errors import StoreError
 from hermes_cron.job import Job, JobState
-from hermes_cron.ledger import DEAD_LETTER, Entry, FireState
+from hermes_cron.ledger import OPEN, Entry, FireState
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
 from hermes_cron.store import rows
@@ -173,6 +174,7 @@ def _run_commands(job_id: str, run: Run) -> list[Command]:
         ["HSET", "runs", run_id, _text(rows.run_row(run))],
         ["ZADD", "runs-at", claimed_at, run_id],
         ["ZADD", f"runs-at:{job_id}", claimed_at, run_id],
+        ["ZADD", f"runs-of:{job_id}", "0", f"{rows.clean(run.key)}{_BETWEEN}{run_id}"],
         ["SADD" if run.open else "SREM", f"open-runs:{job_id}", run_id],
         # A run without a lease is dead, and was from the beginning.
         _placed("leases", member, (_score(run.lease_until) or "0") if run.open else None),
@@ -184,13 +186,22 @@ def _entry_commands(job_id: str, entry: Entry) -> list[Command]:
     waits = entry.state is FireState.WAITING
     return [
         ["HSET", "fires", member, _text(rows.entry_row(entry))],
-        ["ZADD", "fires-at", fire_at, member],
-        ["ZADD", f"fires-at:{job_id}", fire_at, member],
+        *_placed_by_state(job_id, entry.state, fire_at, member),
         ["SADD" if entry.open else "SREM", f"open-fires:{job_id}", member],
         ["SADD" if waits and entry.not_before is None else "SREM", "waiting", member],
         _placed("retries", member, _score(entry.not_before) if waits else None),
-        _placed("dead", member, fire_at if entry.state in DEAD_LETTER else None),
     ]
+
+
+def _placed_by_state(job_id: str, state: FireState, fire_at: str, member: str) -> list[Command]:
+    # Out of where it may have stood, into where it stands; what has its outcome never moves again.
+    left = [["ZREM", index, member] for old in sorted(OPEN - {state}) for index in by_state(old, job_id)]
+    return left + [["ZADD", index, fire_at, member] for index in by_state(state, job_id)]
+
+
+def by_state(state: FireState, job_id: str) -> tuple[str, str]:
+    """The two indexes of the ledger in which a fire of this state stands: of all jobs, and of its own."""
+    return f"fires-in:{state}", f"fires-in:{state}:{job_id}"
 
 
 def _placed(index: str, member: str, score: str | None) -> Command:
@@ -199,6 +210,11 @@ def _placed(index: str, member: str, score: str | None) -> Command:
 
 def _score(instant: datetime | None) -> str | None:
     return None if instant is None else str(to_micros(instant))
+
+
+def member_of(job_id: str, key: str) -> str:
+    """What a fire is called in the indexes and in `fires`."""
+    return _member(rows.clean(job_id), key)
 
 
 def _member(job_id: str, name: str) -> str:

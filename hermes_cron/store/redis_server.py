@@ -30,8 +30,12 @@ from hermes_cron.store.redis_url import Place
 T = TypeVar("T")
 _log = logging.getLogger("hermes_cron.store")
 
-STEPS: tuple[str, ...] = ()
-"""The scripts that lead from schema 1 to 2, from 2 to 3, and so on; each does all of its step, and notes it done."""
+STEPS: tuple[str, ...] = ("to_2",)
+"""The scripts that lead from schema 1 to 2, from 2 to 3, and so on.
+
+Each does a little of its step at a time, so that nobody waits long for the server, and may be run by several processes
+at once, beside those of the old schema. The one that finds nothing left notes the step done.
+"""
 
 VERSION = 1 + len(STEPS)
 
@@ -68,7 +72,7 @@ class Server:
         while True:
             try:
                 with self._gate:
-                    self._prepare()
+                    self._prepare(until)
                     return attempt(until)
             except Held as held:
                 if monotonic() >= until:
@@ -143,7 +147,7 @@ class Server:
         self._sent.add(script)
         return list(answer)
 
-    def _prepare(self) -> None:
+    def _prepare(self, until: float) -> None:
         if self._prepared:
             return
         if not self._checked:
@@ -154,7 +158,10 @@ class Server:
             hint = "Give hermes-cron a prefix of its own in store.url: ?prefix=NAME:"
             raise StoreError(f"The key {found!r} at {self.where} belongs to another program.", hint=hint)
         for step in STEPS[max(0, int(found) - 1) :]:
-            self._evaluate(step, VERSION)
+            while self._evaluate(step, VERSION)[0] == "more":
+                if monotonic() >= until:
+                    message = f"The store {self.where} is being brought to a newer schema, which takes a while."
+                    raise StoreBusy(message, hint="Try again: it goes on from where it is.")
         self._prepared = True
 
     def _other_schema(self, found: str) -> StoreError:
@@ -198,6 +205,6 @@ def _rest(pause: float, until: float) -> float:
 def _script(name: str) -> tuple[str, str]:
     """The text of a script, with what stands before each, and its digest."""
     folder = files("hermes_cron.store") / "lua"
-    parts = ["prelude", name] if name == "open" else ["prelude", "schema", name]
+    parts = ["prelude", name] if name == "open" or name in STEPS else ["prelude", "schema", name]
     source = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
     return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()

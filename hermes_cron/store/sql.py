@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 from hermes_cron.chapter import Chapter
 from hermes_cron.clock import from_micros
 from hermes_cron.interfaces import Load, R, Step
-from hermes_cron.ledger import Entry, FireState
+from hermes_cron.ledger import Entry, FireState, Place
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
-from hermes_cron.store import asking, keeping, rows
+from hermes_cron.store import asking, keeping, pages, rows
 from hermes_cron.store.database import Database
 from hermes_cron.store.tables import META
 
@@ -89,23 +89,41 @@ class SqlStore:
         """All records that have an arm in the store: jobs, removed ones not yet disarmed, and sentinels."""
         return self._database.read(asking.arms)
 
-    def fires(self, job_id: str | None = None, limit: int = 100, states: Collection[FireState] = ()) -> Sequence[Entry]:
-        """The ledger, newest first; of these states only, if any are given."""
-        question = asking.fires(job_id, limit, states)
+    def fires(
+        self, job_id: str | None = None, limit: int = 100, states: Collection[FireState] = (),
+        before: Place | None = None,
+    ) -> Sequence[Entry]:  # fmt: skip
+        """The ledger, newest first: of these states only, if any are given, and only what stands behind `before`."""
+        question = pages.fires(job_id, limit, states, before)
         return self._database.read(
             lambda connection: [rows.entry_from(row) for row in connection.execute(question).mappings()]
         )
 
+    def fire(self, job_id: str, key: str) -> Entry | None:
+        """The fire with this key of this job, open or settled; None where the ledger has none."""
+        question = pages.fire(job_id, key)
+        row = self._database.read(lambda connection: connection.execute(question).mappings().one_or_none())
+        return None if row is None else rows.entry_from(row)
+
     def runs(self, job_id: str | None = None, run_id: str | None = None, limit: int = 100) -> Sequence[Run]:
         """Runs, open and ended, newest first."""
-        question = asking.runs(job_id, run_id, limit)
+        question = pages.runs(job_id, run_id, limit)
         return self._database.read(
             lambda connection: [rows.run_from(row) for row in connection.execute(question).mappings()]
         )
 
+    def runs_of(self, entries: Collection[Entry]) -> Sequence[Run]:
+        """All runs of these fires, open and ended, in no order."""
+        questions = pages.runs_of(entries)
+        return self._database.read(
+            lambda connection: [
+                rows.run_from(row) for question in questions for row in connection.execute(question).mappings()
+            ]
+        )
+
     def chapters(self, job_id: str | None = None) -> Sequence[Chapter]:
         """What was due when, by job, oldest first; removed jobs' too."""
-        question = asking.chapters(job_id)
+        question = pages.chapters(job_id)
         return self._database.read(
             lambda connection: [rows.chapter_from(row) for row in connection.execute(question).mappings()]
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -96,6 +97,10 @@ class Sqlite:
 
     def lock_schema(self, connection: Connection) -> None:
         """Nothing to do: BEGIN IMMEDIATE has the one lock."""
+
+    def patient(self, connection: Connection) -> AbstractContextManager[None]:
+        """Nothing to do: a statement here ends by itself."""
+        return nullcontext()
 
     def lock_job(self, connection: Connection, job_id: str, seconds: float) -> None:
         """Nothing to do: BEGIN IMMEDIATE has the one lock."""

@@ -1,7 +1,8 @@
 """The tables of a SQL store. Instants are whole microseconds since 1970; truths are 0 and 1.
 
 `runs.open`, `fires.open` and `arms.wanted` repeat what the values say of themselves, so that partial indexes find
-the few rows that matter: what a question costs grows with the work there is, not with what is kept.
+the few rows that matter: what a question costs grows with the work there is, not with what is kept. `trims` has up to
+which instant a job's ledger was trimmed, and `turns` at whom a round over all jobs has arrived.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ RUNS = Table(
 )  # fmt: skip
 Index("runs_by_job", RUNS.c.job_id, RUNS.c.claimed_at)
 Index("runs_by_claim", RUNS.c.claimed_at)
+RUNS_BY_FIRE = Index("runs_by_fire", RUNS.c.job_id, RUNS.c.key)
 _partial("runs_open_by_lease", RUNS.c.open, RUNS.c.lease_until)
 _partial("runs_open_by_job", RUNS.c.open, RUNS.c.job_id)
 
@@ -89,9 +91,13 @@ FIRES = Table(
     _number("attempts"), _number("failures"), _number("deaths"), _truth("counted"), _text("reason"),
     *_maybe("settled_at"), _truth("open"),
 )  # fmt: skip
-Index("fires_by_job", FIRES.c.job_id, FIRES.c.fire_at)
-Index("fires_by_instant", FIRES.c.fire_at)
-Index("fires_by_outcome", FIRES.c.settled_at)
+# The ledger is read in the order of `fire_at, job_id, key`: of all, of one job, of one state, of both.
+FIRES_BY_PLACE = (
+    Index("fires_by_place", FIRES.c.fire_at, FIRES.c.job_id, FIRES.c.key),
+    Index("fires_by_job", FIRES.c.job_id, FIRES.c.fire_at, FIRES.c.key),
+    Index("fires_by_state", FIRES.c.state, FIRES.c.fire_at, FIRES.c.job_id, FIRES.c.key),
+    Index("fires_by_job_and_state", FIRES.c.job_id, FIRES.c.state, FIRES.c.fire_at, FIRES.c.key),
+)
 _partial("fires_open_by_job", FIRES.c.open, FIRES.c.job_id)
 _partial("fires_open_by_retry", FIRES.c.open, FIRES.c.not_before)
 
@@ -102,5 +108,7 @@ CHAPTERS = Table(
 )  # fmt: skip
 Index("chapters_by_job", CHAPTERS.c.job_id, CHAPTERS.c.id)
 
+TRIMS = Table("trims", METADATA, Column("job_id", Text, primary_key=True), _number("until"))
+TURNS = Table("turns", METADATA, Column("name", Text, primary_key=True), _text("at"))
 META = Table("meta", METADATA, Column("name", Text, primary_key=True), _number("value"))
 SCHEMA_VERSION = Table("schema_version", METADATA, Column("version", BigInteger, primary_key=True))

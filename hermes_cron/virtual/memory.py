@@ -28,6 +28,7 @@ class MemoryStore:
         self._settled: dict[tuple[str, str], Entry] = {}
         self._ended: dict[str, Run] = {}
         self._chapters: list[Chapter] = []
+        self._outputs: dict[str, tuple[str, Output]] = {}
 
     def change(self, job_id: str, step: Step[R]) -> R:
         """Apply one step to one job, atomically."""

@@ -96,7 +96,7 @@ def test_a_newer_schema_is_refused_and_kept(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "a.db") as connection:
         connection.execute("UPDATE schema_version SET version = 99")
     connection.close()
-    with pytest.raises(StoreError, match=r"made by a newer hermes-cron \(schema 99; this one knows 1\)"):
+    with pytest.raises(StoreError, match=r"made by a newer hermes-cron \(schema 99; this one knows 2\)"):
         opened(tmp_path / "a.db").now()
 
 

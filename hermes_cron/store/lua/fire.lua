@@ -1,0 +1,2 @@
+-- One fire. ARGV: its member.
+return {'ok', redis.call('HGET', key('fires'), ARGV[3])}
