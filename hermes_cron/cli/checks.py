@@ -256,14 +256,16 @@ def _nas(config: Config, store: Store) -> Findings:
 def _keys(config: Config) -> Findings:
     verifier = bootstrap.the_verifier(config)
     until = monotonic() + _KEYS_S
-    while not (ready := verifier.ready()) and monotonic() < until:
-        # The first question has the keys fetched; there is no event to wait for.
-        time.sleep(_POLL_S)
+    with _overheard("hermes_cron.verify") as warned:
+        while not (ready := verifier.ready()) and monotonic() < until:
+            # The first question has the keys fetched; there is no event to wait for.
+            time.sleep(_POLL_S)
     if ready:
         yield Finding(OK, "keys", "a fire token could be judged now")
     else:
+        why = f": {warned[-1]}" if warned else f" within {_KEYS_S:g} s"
         to_do = "Look at cron.chronos.nas_jwks_url: it must answer with a JSON key set."
-        yield Finding(FAIL, "keys", "NAS's keys cannot be had, so every fire is put off", to_do)
+        yield Finding(FAIL, "keys", f"NAS's keys cannot be had, so every fire is put off{why}", to_do)
 
 
 def _attached(config: Config, store: Store) -> CronScheduler:
