@@ -17,6 +17,7 @@ from hermes_cron.fire import Fire
 from hermes_cron.interfaces import CronScheduler, Reconciled, Step, Store
 from hermes_cron.job import Job, JobState
 from hermes_cron.ledger import Entry, FireState, Place
+from hermes_cron.output import Output
 from hermes_cron.policy import Policy
 from hermes_cron.record import Moment, Record
 from hermes_cron.rules import change
@@ -48,16 +49,6 @@ def upcoming(job: Job, count: int) -> list[datetime]:
         fires.append(at)
         at = None if job.anchored_at_completion else job.fire_after(at)
     return fires
-
-
-def _moved(old: Schedule, text: str | None, timezone: str | None, anchor: str | None, now: datetime) -> Schedule:
-    if text is None and timezone is None and anchor is None:
-        return old
-    if text is None:
-        # An instant stays the instant it is; everything else is read anew in its zone.
-        text = old.text if old.kind == "once" else old.source or old.text
-    zone = old.timezone if timezone is None else timezone
-    return Schedule.parse(text, timezone=zone, now=now, anchor=old.anchor if anchor is None else anchor)
 
 
 class Client:
@@ -133,7 +124,7 @@ class Client:
             wanted = {**old.policy.to_dict(), **(policy or {})}
             new = replace(
                 old, task=old.task if task is None else task, args=old.args if args is None else args,
-                schedule=_moved(old.schedule, schedule, timezone, anchor, moment.now),
+                schedule=change.reread(old.schedule, schedule, timezone, anchor, moment.now),
                 policy=Policy.from_dict({name: value for name, value in wanted.items() if value is not None}),
             )  # fmt: skip
             if task is not None or args is not None:
@@ -198,6 +189,10 @@ class Client:
         if not found:
             raise RunNotFound(f"There is no run {run_id[:300]!r}.", hint="`hermes-cron runs list` shows what there is.")
         return found[0]
+
+    def output(self, run_id: str) -> Output | None:
+        """What a run said; None where nothing is kept of it: it is open, said nothing, or is too long ago."""
+        return self._store.output(run_id)
 
     def find_fire(self, job_id: str, key: str) -> Entry | None:
         """The fire with this key in the ledger, if it is still there."""

@@ -12,7 +12,9 @@ HermesCronError             something a person or a caller can act on
 ├── TaskInvalid             (also ValueError) a task cannot be declared or called like this
 ├── TaskFailed              a task of the box did not do what it was to do
 ├── RunNotFound             (also LookupError) no run has this id
+├── RunNotEnded             the run is still open, and what it says is not kept yet; try again
 ├── FireInvalid             (also ValueError) a fire's job id or instant cannot be read
+├── TimeInvalid             (also ValueError) an instant or a span of time that cannot be gone to
 ├── MessageRejected         a run message of an unknown version or shape
 ├── TokenRejected           a fire token is not good; its reason is for the log only
 ├── KeysUnavailable         the keys to judge a token cannot be had now; try again
@@ -119,10 +121,24 @@ class RunNotFound(HermesCronError, LookupError):
     code = "run_not_found"
 
 
+class RunNotEnded(HermesCronError):
+    """The run is still open, and what it says is kept at its end only."""
+
+    code = "run_not_ended"
+    exit_code = 75
+
+
 class FireInvalid(HermesCronError, ValueError):
     """A fire's job id or instant cannot be read."""
 
     code = "fire_invalid"
+    exit_code = 2
+
+
+class TimeInvalid(HermesCronError, ValueError):
+    """An instant or a span of time cannot be read, or a frozen clock cannot be moved there."""
+
+    code = "time_invalid"
     exit_code = 2
 
 

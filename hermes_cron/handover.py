@@ -1,8 +1,9 @@
 """What a worker and the processes of its pool say to each other: one JSON object a line, and nothing that is executed.
 
 To a child: what to load (the first line), `{"run": ...}`, `{"stop": why, "hand_back": ...}`, and `{"end": true}` where
-that did not help. From it: `{"ready": true}` or `{"broken": why}`, `{"log": [level, logger, text]}`, and for each run
-`{"begun": true}` and `{"ended": ...}`, with `"last": true` where it had better be the last.
+that did not help. From it: `{"ready": true}` or `{"broken": why}`, `{"log": [level, logger, text]}`, of a command
+`{"said": [stream, bytes]}` (each byte is the character of its number), and for each run `{"begun": true}` and
+`{"ended": ...}`, with `"last": true` where it had better be the last.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from hermes_cron.clock import instant_text, read_instant
-from hermes_cron.run import Run, RunState
+from hermes_cron.run import UNKEPT, Run, RunState
 from hermes_cron.settings import HttpSettings, PromptSettings, ShellSettings, TaskSettings
 
 MOST_BYTES = 1024 * 1024
@@ -22,7 +23,7 @@ MOST_BYTES = 1024 * 1024
 
 _ENDS = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED})
 _INSTANTS = ("fire_at", "claimed_at", "started_at", "ended_at", "lease_until", "guard_at", "deadline")
-_FIELDS = tuple(field.name for field in fields(Run) if field.name != "stop_asked")
+_FIELDS = tuple(field.name for field in fields(Run) if field.name not in UNKEPT)
 
 
 @dataclass(frozen=True, slots=True)

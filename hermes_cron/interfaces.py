@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from hermes_cron.chapter import Chapter
 from hermes_cron.fire import Fire
 from hermes_cron.ledger import Entry, FireState, Place
+from hermes_cron.output import KEPT_IN_ALL, KEPT_PER_JOB, Output
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
 
@@ -65,6 +66,9 @@ class Broker(Protocol):
 
     def depth(self) -> int | None:
         """How many messages wait in the queue or are reserved unacknowledged; None when that cannot be read."""
+
+    def set_aside(self) -> int | None:
+        """How many messages that were refused are kept to be looked at; None when that cannot be read."""
 
     def close(self) -> None:
         """Give back every connection. Closing twice is closing once."""
@@ -152,6 +156,18 @@ class Store(Protocol):
 
     def runs_of(self, entries: Collection[Entry]) -> Sequence[Run]:
         """All runs of these fires, open and ended, in no order."""
+
+    def keep_output(
+        self, run: Run, output: Output, *, per_job: int = KEPT_PER_JOB, in_all: int = KEPT_IN_ALL
+    ) -> None:  # fmt: skip
+        """Keep what an ended run said, once: what is kept of a run already stays, and an open run keeps nothing (I6).
+
+        Kept is the output of the newest runs only, so many of each job and so many in all; what is older goes in the
+        same transaction.
+        """
+
+    def output(self, run_id: str) -> Output | None:
+        """What a run said; None where nothing is kept."""
 
     def chapters(self, job_id: str | None = None) -> Sequence[Chapter]:
         """What was due when, by job, oldest first; removed jobs' too. The ledger is held against it."""

@@ -55,7 +55,12 @@ def one_line(text: str) -> str:
     """
     if len(text) > _MOST:
         text = f"{text[: _MOST // 2]} ... ({len(text)} characters) ... {text[-_MOST // 2 :]}"
-    return "".join(_shown(char) for char in text)
+    return harmless(text)
+
+
+def harmless(text: str) -> str:
+    """The text on one line like `one_line`, however long it is."""
+    return text if text.isascii() and text.isprintable() else "".join(_shown(char) for char in text)
 
 
 def _shown(char: str) -> str:
@@ -88,7 +93,8 @@ class Json(logging.Formatter):
         return json.dumps(event, ensure_ascii=True)
 
 
-def _message(record: logging.LogRecord) -> str:
+def text_of(record: logging.LogRecord) -> str:
+    """What a record says, the traceback of its exception included; in as many lines as it has."""
     try:
         text = record.getMessage()
     except Exception as error:  # noqa: BLE001 - a plugin's mistake in its log call is one line, too.
@@ -96,4 +102,8 @@ def _message(record: logging.LogRecord) -> str:
         text = f"{words} (which cannot be filled in: {type(error).__name__})"
     if record.exc_info:
         text += "\n" + logging.Formatter().formatException(record.exc_info)
-    return one_line(text)
+    return text
+
+
+def _message(record: logging.LogRecord) -> str:
+    return one_line(text_of(record))

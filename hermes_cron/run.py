@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from hermes_cron.output import Output
+
 
 class RunState(enum.StrEnum):
     """Where a run stands. The first two are open; the others are final."""
@@ -23,6 +25,8 @@ class RunState(enum.StrEnum):
 
 
 OPEN = frozenset({RunState.CLAIMED, RunState.STARTED})
+UNKEPT = frozenset({"stop_asked", "output"})
+"""The fields of a run that live in its process only."""
 
 
 def never_cancelled() -> bool:
@@ -62,6 +66,8 @@ class Run:
     manual: bool = False
     deadline: datetime | None = None
     stop_asked: Callable[[], bool] = field(default=never_cancelled, compare=False, repr=False)
+    output: Output | None = field(default=None, compare=False, repr=False)
+    """What it said, from its end until that is kept, which is apart from the run."""
 
     @property
     def open(self) -> bool:

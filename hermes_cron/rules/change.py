@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from hermes_cron.errors import JobChanged, JobExists, JobNotFound, JobStateError, RunNotFound, ScheduleError
 from hermes_cron.job import Job, JobState
@@ -12,6 +12,7 @@ from hermes_cron.ledger import Entry, FireState, manual_key
 from hermes_cron.record import Moment, Record
 from hermes_cron.rules.wake import due_let_go, first_fence, let_go, next_from_completion, repeat_used_up, settled
 from hermes_cron.run import Run, RunState
+from hermes_cron.schedule import Schedule
 
 _WAYS_OUT = {
     JobState.PAUSED: "Resume it first.",
@@ -154,6 +155,21 @@ def after_stop(record: Record, moment: Moment) -> tuple[Record, None]:
         if entry.not_before is not None and entry.not_before <= moment.now:
             record = record.with_entry(entry.settle(FireState.FAILED, "stopped", moment.now))
     return settled(next_from_completion(record, moment), moment), None
+
+
+def reread(old: Schedule, text: str | None, timezone: str | None, anchor: str | None, now: datetime) -> Schedule:
+    """The schedule with what is given of it in the place of what it had.
+
+    Raises:
+        ScheduleError: It cannot be so.
+    """
+    if text is None and timezone is None and anchor is None:
+        return old
+    if text is None:
+        # An instant stays the instant it is; everything else is read anew in its zone.
+        text = old.text if old.kind == "once" else old.source or old.text
+    zone = old.timezone if timezone is None else timezone
+    return Schedule.parse(text, timezone=zone, now=now, anchor=old.anchor if anchor is None else anchor)
 
 
 def known_job(record: Record) -> Job:

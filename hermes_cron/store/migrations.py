@@ -9,7 +9,7 @@ from typing import Protocol
 from sqlalchemy import Connection, inspect, select, text
 
 from hermes_cron.errors import StoreError
-from hermes_cron.store.tables import FIRES_BY_PLACE, META, METADATA, RUNS_BY_FIRE, SCHEMA_VERSION, TRIMS, TURNS
+from hermes_cron.store.tables import FIRES_BY_PLACE, META, METADATA, OUTPUTS, RUNS_BY_FIRE, SCHEMA_VERSION, TRIMS, TURNS
 
 
 def _pages_and_trims(connection: Connection) -> None:
@@ -22,7 +22,12 @@ def _pages_and_trims(connection: Connection) -> None:
         table.create(connection)
 
 
-STEPS: tuple[Callable[[Connection], None], ...] = (_pages_and_trims,)
+def _outputs(connection: Connection) -> None:
+    """What runs said is kept: schema 3."""
+    OUTPUTS.create(connection)
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_pages_and_trims, _outputs)
 """What leads from version 1 to 2, from 2 to 3, and so on. A new database is made whole, as of the newest version."""
 
 VERSION = 1 + len(STEPS)

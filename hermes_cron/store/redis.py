@@ -30,6 +30,7 @@ from hermes_cron.errors import StoreError
 from hermes_cron.failpoints import failpoint
 from hermes_cron.interfaces import Load, R, Step
 from hermes_cron.ledger import Entry, FireState, Place
+from hermes_cron.output import KEPT_IN_ALL, KEPT_PER_JOB, Output
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
 from hermes_cron.store import redis_rows, rows
@@ -185,6 +186,18 @@ class RedisStore:
         chunks = iter(lambda: list(islice(members, _PAGE)), [])
         told = (pair for chunk in chunks for pair in self._server.ask("runs_of", *chunk)[1])
         return [redis_rows.run_from(text, name) for name, text in told]
+
+    def keep_output(
+        self, run: Run, output: Output, *, per_job: int = KEPT_PER_JOB, in_all: int = KEPT_IN_ALL
+    ) -> None:  # fmt: skip
+        """Keep what an ended run said, once, and let go what is too old."""
+        names = rows.clean(run.job_id), rows.clean(run.id)
+        self._server.ask("keep_output", *names, output.to_text(), per_job, in_all)
+
+    def output(self, run_id: str) -> Output | None:
+        """What a run said; None where nothing is kept."""
+        text = self._server.ask("output", rows.clean(run_id))[1]
+        return None if text is None else rows.output_from(text, run_id)
 
     def chapters(self, job_id: str | None = None) -> Sequence[Chapter]:
         """What was due when, by job, oldest first; removed jobs' too."""

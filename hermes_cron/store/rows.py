@@ -16,8 +16,9 @@ from hermes_cron.clock import from_micros, to_micros
 from hermes_cron.errors import HermesCronError, StoreError
 from hermes_cron.job import Job, JobState
 from hermes_cron.ledger import Entry, FireState
+from hermes_cron.output import Output
 from hermes_cron.policy import Policy
-from hermes_cron.run import Run, RunState
+from hermes_cron.run import UNKEPT, Run, RunState
 from hermes_cron.schedule import Schedule
 
 Row = dict[str, Any]
@@ -29,7 +30,7 @@ Kept = Mapping[Any, Any]
 _DEFINITION = ("task", "args", "schedule", "policy")
 _JOB = tuple(f.name for f in fields(Job) if f.name not in _DEFINITION)
 _ARM = tuple(f.name for f in fields(Arm))
-_RUN = tuple(f.name for f in fields(Run) if f.name != "stop_asked")
+_RUN = tuple(f.name for f in fields(Run) if f.name not in UNKEPT)
 _ENTRY = tuple(f.name for f in fields(Entry))
 _INSTANTS = frozenset(
     [
@@ -119,6 +120,18 @@ def run_from(row: Kept) -> Run:
         return Run(**values)
     except (ValueError, TypeError, OverflowError) as error:
         raise _unreadable("run", row["id"], error) from error
+
+
+def output_from(text: str, run_id: str) -> Output:
+    """What a run said.
+
+    Raises:
+        StoreError: The row was damaged, or was written by a newer version.
+    """
+    try:
+        return Output.from_text(text)
+    except ValueError as error:
+        raise _unreadable("output", run_id, error) from error
 
 
 def entry_row(entry: Entry) -> Row:

@@ -11,9 +11,10 @@ from hermes_cron.chapter import Chapter
 from hermes_cron.clock import from_micros
 from hermes_cron.interfaces import Load, R, Step
 from hermes_cron.ledger import Entry, FireState, Place
+from hermes_cron.output import KEPT_IN_ALL, KEPT_PER_JOB, Output
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
-from hermes_cron.store import asking, keeping, pages, rows
+from hermes_cron.store import asking, keeping, outputs, pages, rows
 from hermes_cron.store.database import Database
 from hermes_cron.store.tables import META
 
@@ -120,6 +121,23 @@ class SqlStore:
                 rows.run_from(row) for question in questions for row in connection.execute(question).mappings()
             ]
         )
+
+    def keep_output(
+        self, run: Run, output: Output, *, per_job: int = KEPT_PER_JOB, in_all: int = KEPT_IN_ALL
+    ) -> None:  # fmt: skip
+        """Keep what an ended run said, once, and let go what is too old."""
+        text = output.to_text()
+
+        def work(connection: Connection, seconds: float) -> None:
+            if outputs.keep(connection, run.job_id, run.id, text):
+                outputs.let_go(connection, run.job_id, per_job, in_all)
+
+        self._database.write(work)
+
+    def output(self, run_id: str) -> Output | None:
+        """What a run said; None where nothing is kept."""
+        text = self._database.read(lambda connection: connection.execute(outputs.text_of(run_id)).scalar())
+        return None if text is None else rows.output_from(text, run_id)
 
     def chapters(self, job_id: str | None = None) -> Sequence[Chapter]:
         """What was due when, by job, oldest first; removed jobs' too."""

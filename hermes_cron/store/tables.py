@@ -108,6 +108,14 @@ CHAPTERS = Table(
 )  # fmt: skip
 Index("chapters_by_job", CHAPTERS.c.job_id, CHAPTERS.c.id)
 
+# What runs said, in the order in which it was kept.
+OUTPUTS = Table(
+    "outputs", METADATA,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("run_id", Text, nullable=False, unique=True), _text("job_id"), _text("text"),
+)  # fmt: skip
+Index("outputs_by_job", OUTPUTS.c.job_id, OUTPUTS.c.id)
+
 TRIMS = Table("trims", METADATA, Column("job_id", Text, primary_key=True), _number("until"))
 TURNS = Table("turns", METADATA, Column("name", Text, primary_key=True), _text("at"))
 META = Table("meta", METADATA, Column("name", Text, primary_key=True), _number("value"))

@@ -13,6 +13,7 @@ from hermes_cron.errors import StoreError
 from hermes_cron.interfaces import Load, R, Step
 from hermes_cron.job import JobState
 from hermes_cron.ledger import Entry, FireState, Place
+from hermes_cron.output import KEPT_IN_ALL, KEPT_PER_JOB, Output
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
 
@@ -175,6 +176,22 @@ class MemoryStore:
         with self._lock:
             runs = [*self._ended.values(), *(run for record in self._records.values() for run in record.runs)]
         return [run for run in runs if (run.job_id, run.key) in names]
+
+    def keep_output(
+        self, run: Run, output: Output, *, per_job: int = KEPT_PER_JOB, in_all: int = KEPT_IN_ALL
+    ) -> None:  # fmt: skip
+        """Keep what an ended run said, once, and let go what is too old."""
+        with self._lock:
+            if run.id not in self._ended or run.id in self._outputs:
+                return
+            self._outputs[run.id] = run.job_id, output
+            of_job = [run_id for run_id, (job_id, _) in self._outputs.items() if job_id == run.job_id]
+            for run_id in {*of_job[:-per_job], *list(self._outputs)[:-in_all]}:
+                del self._outputs[run_id]
+
+    def output(self, run_id: str) -> Output | None:
+        """What a run said; None where nothing is kept."""
+        return self._outputs.get(run_id, ("", None))[1]
 
     def chapters(self, job_id: str | None = None) -> Sequence[Chapter]:
         """What was due when, by job, oldest first; removed jobs' too."""

@@ -22,6 +22,7 @@ import redis
 from hermes_cron.errors import StoreError
 from hermes_cron.interfaces import Store
 from hermes_cron.ledger import DEAD_LETTER, FireState
+from hermes_cron.output import Line, Output
 from hermes_cron.run import RunState
 from hermes_cron.store import open_store
 from tests.conformance.brokers import redis_url  # noqa: F401 - a fixture, found here by name.
@@ -40,7 +41,7 @@ def made_sqlite(tmp_path: Path) -> Iterator[str]:
 def made_postgres() -> Iterator[str]:
     psycopg = pytest.importorskip("psycopg", reason="postgres: psycopg is not installed")
     try:
-        admin = psycopg.connect(POSTGRES, connect_timeout=3, autocommit=True)
+        admin = psycopg.connect(POSTGRES, connect_timeout=30, autocommit=True)
     except psycopg.OperationalError as error:
         pytest.skip(f"postgres: no server answers ({str(error).splitlines()[0]})")
     name = f"hermes_cron_test_{uuid.uuid4().hex}"
@@ -156,3 +157,13 @@ def test_on_redis_it_is_done_a_little_at_a_time_while_an_old_process_still_write
         with redis.Redis.from_url(redis_url, decode_responses=True) as client:
             assert client.hget(f"{prefix}meta", "schema") == "2"
             assert not client.exists(f"{prefix}fires-at", f"{prefix}fires-at:a", f"{prefix}dead")
+
+
+def test_what_runs_say_is_kept_in_a_store_of_schema_1_from_now_on(url: str) -> None:
+    said = Output((Line(NOON, "stdout", "high water"),))
+    with closing(open_store(url)) as store:
+        ended = store.runs(run_id="a:0")[0]
+        assert store.output(ended.id) is None
+        store.keep_output(ended, said)
+    with closing(open_store(url)) as store:
+        assert store.output("a:0") == said
