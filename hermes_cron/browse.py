@@ -42,24 +42,38 @@ class Page:
 
 def ledger_page(
     client: Client, job_id: str | None = None, states: Collection[FireState] = (), limit: int = 50,
-    cursor: str | None = None,
+    before: Place | None = None,
 ) -> Page:  # fmt: skip
-    """One page of the ledger, the newest fires first; a page costs the same however far back it is.
-
-    Raises:
-        ValueError: The cursor is none of ours.
-    """
-    found = client.fires(job_id, limit + 1, states, None if cursor is None else _place_after(cursor))
+    """One page of the ledger, the newest fires first; a page costs the same however far back it is."""
+    found = client.fires(job_id, limit + 1, states, before)
     page = found[:limit]
-    return Page(page, ledger_cursor(page[-1]) if len(found) > limit else None)
+    return Page(page, ledger_cursor(page[-1].place) if len(found) > limit else None)
 
 
-def ledger_cursor(last: Entry) -> str:
-    """The cursor of the page of the ledger that begins behind this fire."""
-    place = last.place
+def ledger_cursor(place: Place) -> str:
+    """The cursor of the page of the ledger that begins behind this place."""
     return cursor_of(instant_text(place.fire_at), place.job_id, place.key)
 
 
-def _place_after(cursor: str) -> Place:
+def ledger_place(cursor: str | None) -> Place | None:
+    """The place a cursor of the ledger stands for; None is the ledger's beginning.
+
+    Raises:
+        ValueError: It is none of ours.
+    """
+    if cursor is None:
+        return None
     fire_at, job_id, key = place_of(cursor, 3)
     return Place(read_instant(fire_at), job_id, key)
+
+
+def place_before(text: str) -> Place | None:
+    """The place that an instant or a cursor of the ledger stands for: of an instant, before all fires of it.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    try:
+        return Place(read_instant(text), "", "")
+    except ValueError:
+        return ledger_place(text)

@@ -13,7 +13,7 @@ from hermes_cron.api.asking import given, read_query
 from hermes_cron.api.jobs import asked_view
 from hermes_cron.api.operation import operation
 from hermes_cron.api.pages import no_cursor
-from hermes_cron.browse import ledger_page
+from hermes_cron.browse import ledger_page, ledger_place
 from hermes_cron.client import Client
 from hermes_cron.ledger import FireState
 from hermes_cron.runlogs import output_of
@@ -36,9 +36,10 @@ class Ledger:
         query, client = read_query(req, forms.RunsQuery), self._client()
         job_id, state = given(query.job), given(query.state)
         try:
-            page = ledger_page(client, job_id, (FireState(state),) if state else (), query.limit, given(query.cursor))
+            before = ledger_place(given(query.cursor))
         except ValueError as error:
             raise no_cursor() from error
+        page = ledger_page(client, job_id, (FireState(state),) if state else (), query.limit, before)
         if not page.entries and job_id is not None:
             # Of a job that is no more the ledger stays; of one that never was, the id is wrong.
             client.get(job_id)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import click
 
 from hermes_cron import views
+from hermes_cron.browse import ledger_cursor, ledger_page, place_before
 from hermes_cron.cli.policies import read_whole
 from hermes_cron.cli.session import Session, pass_session
 from hermes_cron.cli.show import emit_json, emit_pairs, emit_table, instant_words, span_words
 from hermes_cron.client import Client
 from hermes_cron.clock import read_instant
 from hermes_cron.errors import JobInvalid
-from hermes_cron.ledger import DEAD_LETTER, Entry, FireState
+from hermes_cron.ledger import DEAD_LETTER, Entry, FireState, Place
 
 MOST = 10_000
 _HEADERS = ("JOB", "DUE", "OUTCOME", "TRIES", "STARTED", "LATE", "TOOK", "LAST RUN", "WORKER", "WHY")
@@ -30,27 +30,35 @@ def runs() -> None:
 @runs.command("list")
 @click.argument("job_id", metavar="[JOB]", required=False)
 @click.option("--limit", default="20", metavar="N", show_default=True, help="How many fires, the newest first.")
+@click.option("--before", metavar="INSTANT|CURSOR", help="Only fires before that; a page tells its cursor.")
 @click.option("--state", "states", multiple=True, type=click.Choice([str(state) for state in FireState]),
               help="Of this state only; repeatable.")  # fmt: skip
 @click.option("--dead", is_flag=True, help="The dead letter: what failed or was interrupted, to look at and `retry`.")
 @click.option("--json", "as_json", is_flag=True, help="Answer as JSON, with all runs of each fire.")
 @pass_session
-def list_(session: Session, job_id: str | None, limit: str, states: tuple[str, ...], dead: bool, as_json: bool) -> None:
+def list_(
+    session: Session, job_id: str | None, limit: str, before: str | None, states: tuple[str, ...], dead: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """List fires and what became of them, the newest first."""
     most = read_whole("limit", limit, 1, MOST)
     client = session.client()
     wanted = {FireState(state) for state in states} | (DEAD_LETTER if dead else frozenset())
-    entries = client.fires(job_id, most, wanted)
+    page = ledger_page(client, job_id, wanted, most, _place("before", before))
+    entries = page.entries
     if not entries and job_id is not None:
         client.get(job_id)
-    rows = views.fire_views(entries, client.runs(job_id, _enough(entries)))
+    rows = views.fire_views(entries, client.runs_of(entries))
     if as_json:
-        emit_json(rows)
+        emit_json([row | {"cursor": ledger_cursor(entry.place)} for row, entry in zip(rows, entries, strict=True)])
         return
     zones = _zones(client)
     of = "" if job_id is None else f" of {job_id}"
     empty = f"No fire{of} has come due yet." if not wanted else f"No fire{of} is {' or '.join(sorted(wanted))}."
+    empty = empty if before is None else f"No fire{of} is kept from before that."
     emit_table(_HEADERS, [_row(row, entry, zones) for row, entry in zip(rows, entries, strict=True)], empty)
+    if page.after is not None:
+        click.echo(f"There is more: --before {page.after}", err=True)
 
 
 @runs.command()
@@ -137,9 +145,13 @@ def _instant(name: str, text: str | None, default: datetime) -> datetime:
         raise JobInvalid(f"--{name}: {error}.", field=name) from error
 
 
-def _enough(entries: Sequence[Entry]) -> int:
-    """How many runs to ask for, so that those of these fires are among them: others may lie between."""
-    return 100 + 2 * sum(entry.attempts for entry in entries)
+def _place(name: str, text: str | None) -> Place | None:
+    if text is None:
+        return None
+    try:
+        return place_before(text)
+    except ValueError as error:
+        raise JobInvalid(f"--{name}: {text!r} is no instant and no cursor.", field=name) from error
 
 
 def _zones(client: Client) -> dict[str, str]:

@@ -10,7 +10,7 @@ import falcon
 import jinja2
 
 from hermes_cron import views
-from hermes_cron.browse import ledger_page
+from hermes_cron.browse import ledger_page, ledger_place
 from hermes_cron.client import Client, upcoming
 from hermes_cron.dashboard import words
 from hermes_cron.dashboard.overview import overview
@@ -134,9 +134,10 @@ class Runs(Page):
         state = req.get_param("state", default="")
         states = (FireState(state),) if state in set(FireState) else ()
         try:
-            page = ledger_page(client, job_id, states, _ROWS, req.get_param("cursor"))
+            before = ledger_place(req.get_param("cursor"))
         except ValueError as error:
             raise falcon.HTTPBadRequest(description="There is no such page.") from error
+        page = ledger_page(client, job_id, states, _ROWS, before)
         rows = views.fire_views(page.entries, client.runs_of(page.entries))
         show(resp, "runs.html", {
             "title": "Runs", "here": "runs", "fires": rows, "entries": page.entries, "after": page.after,

@@ -7,14 +7,14 @@ from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Select, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, select, tuple_
 
 from hermes_cron.clock import to_micros
 from hermes_cron.ledger import Entry, FireState, Place
 from hermes_cron.store import rows
 from hermes_cron.store.tables import CHAPTERS, FIRES, RUNS
 
-_CHUNK = 500
+_CHUNK = 300
 """How many fires one statement names at most."""
 
 
@@ -52,13 +52,21 @@ def runs_of(entries: Collection[Entry]) -> list[Select[Any]]:
     """Questions for the rows of all runs of these fires."""
     names = iter(sorted({(rows.clean(entry.job_id), rows.clean(entry.key)) for entry in entries if entry.attempts}))
     chunks = iter(lambda: list(islice(names, _CHUNK)), [])
-    return [select(RUNS).where(tuple_(RUNS.c.job_id, RUNS.c.key).in_(chunk)) for chunk in chunks]
+    return [select(RUNS).where(sa.or_(*_keys_by_job(chunk))) for chunk in chunks]
 
 
 def chapters(job_id: str | None) -> Select[Any]:
     """Chapters' rows, by job and in their order."""
     found = select(CHAPTERS) if job_id is None else select(CHAPTERS).where(CHAPTERS.c.job_id == rows.clean(job_id))
     return found.order_by(CHAPTERS.c.job_id, CHAPTERS.c.id)
+
+
+def _keys_by_job(names: Collection[tuple[str, str]]) -> list[ColumnElement[bool]]:
+    # Not as pairs in a list of pairs: for these SQLite would read the whole table.
+    jobs: dict[str, list[str]] = {}
+    for job_id, key in names:
+        jobs.setdefault(job_id, []).append(key)
+    return [and_(RUNS.c.job_id == job_id, RUNS.c.key.in_(keys)) for job_id, keys in jobs.items()]
 
 
 def _behind(place: Place, job_id: str | None) -> ColumnElement[bool]:

@@ -62,6 +62,25 @@ def test_it_keeps_the_ledger_of_a_job_that_is_gone(cli: Cli, store: Store) -> No
     assert len(cli.good("runs", "list", "ping", "--json").json) == 1
 
 
+def test_it_goes_on_page_by_page_from_a_cursor_or_an_instant(cli: Cli) -> None:
+    cli.add()
+    for _ in range(5):
+        cli.good("jobs", "run", "ping")
+    whole = cli("runs", "list", "--json").json
+    first = cli.good("runs", "list", "ping", "--limit", "2")
+    cursor = first.err.partition("--before ")[2].strip()
+    assert cursor == whole[1]["cursor"]
+    rest = cli("runs", "list", "--before", cursor, "--json").json
+    assert [row["key"] for row in rest] == [row["key"] for row in whole[2:]]
+    assert cli.good("runs", "list", "--before", cursor).err == ""
+    older = cli("runs", "list", "ping", "--before", whole[1]["fire_at"], "--json").json
+    assert [row["key"] for row in older] == [row["key"] for row in whole[2:]]
+    assert cli.good("runs", "list", "--before", "2001-01-01T00:00:00Z").out == "No fire is kept from before that.\n"
+    refused = cli("runs", "list", "--before", "yesterday")
+    assert refused.code == 2
+    assert "no instant and no cursor" in refused.err
+
+
 def test_it_shows_no_more_fires_than_asked(cli: Cli) -> None:
     cli.add()
     for _ in range(3):
