@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from hermes_cron import contract
@@ -19,13 +19,15 @@ from hermes_cron.virtual.nas import ModelNas
 
 
 class ModelClient(NasClient):
-    """Calls a model; while `up` answers False, nothing of it is reached."""
+    """Calls a model; while `up` answers False, nothing of it is reached. `batch` is how many orders it takes in one."""
 
-    def __init__(self, nas: ModelNas, up: Callable[[], bool] = lambda: True, horizon: timedelta | None = None) -> None:
+    def __init__(
+        self, nas: ModelNas, up: Callable[[], bool] = lambda: True, horizon: timedelta | None = None, batch: int = 0
+    ) -> None:
         super().__init__("https://nas.invalid", "https://agent.invalid", StaticToken(Secret("-")), Standing(bool))
         self._nas = nas
         self._up = up
-        self._can = Capabilities(batch=0, horizon=horizon)
+        self._can = Capabilities(batch=batch, horizon=horizon)
 
     @property
     def known(self) -> Capabilities:
@@ -36,6 +38,13 @@ class ModelClient(NasClient):
         """Have the model hold the alarm of this order, or none."""
         self._reach()
         self._nas.obey(order)
+
+    def do_all(self, orders: Sequence[Order], seconds: float = contract.CALL_DEADLINE_S) -> dict[str, NasError | None]:
+        """Have the model do several orders in one call."""
+        self._reach()
+        for order in orders:
+            self._nas.obey(order)
+        return {order.job_id: None for order in orders}
 
     def armed(self, until: float) -> Mapping[str, datetime | None]:
         """All that the model holds."""
@@ -62,6 +71,10 @@ class NoQueue:
 
     def depth(self) -> int | None:
         """Nothing waits."""
+        return 0
+
+    def set_aside(self) -> int | None:
+        """Nothing was refused."""
         return 0
 
     def close(self) -> None:

@@ -82,12 +82,13 @@ class ModelNas:
         """It was answered with a 2xx."""
         self.begin(alarm)
         self.used.add((alarm.job_id, alarm.at))
-        self.unsettled.pop(alarm.job_id, None)
+        # Tries that failed before the first delivery say nothing of how long the agent takes to answer it.
+        tries = alarm.tries if self.unsettled.pop(alarm.job_id, None) == alarm else 0
         if self.going.get(alarm.job_id) == alarm:
             del self.going[alarm.job_id]
         if self.settle is not None and alarm.job_id not in self.held:
-            pause = timedelta(seconds=self.settle * 2 ** min(alarm.tries, 6))
-            self.unsettled[alarm.job_id] = replace(alarm, due=now + pause, tries=alarm.tries + 1)
+            pause = timedelta(seconds=self.settle * 2 ** min(tries, 6))
+            self.unsettled[alarm.job_id] = replace(alarm, due=now + pause, tries=tries + 1)
 
     def failed(self, alarm: Alarm, now: datetime) -> bool:
         """It was not answered with a 2xx; False when NAS gives it up."""
