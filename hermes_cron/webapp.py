@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 import falcon
 
-from hermes_cron.api.metrics import Metrics, Tally
+from hermes_cron.api.metrics import Gauges, Metrics, Tally
 from hermes_cron.api.porter import Porter, name_of_bind
 from hermes_cron.api.status import Health, LoadReport, Readiness
 from hermes_cron.apikeys import KeyRing
 from hermes_cron.client import Client
 from hermes_cron.interfaces import Broker, FireVerifier, Store
+from hermes_cron.transport.consuming import rejections
 from hermes_cron.webhook import FireWebhook
 
 _log = logging.getLogger("hermes_cron.web")
@@ -64,7 +65,7 @@ def make_webapp(
     kept = _once(store)
     load = LoadReport(broker, kept)
     porter = Porter(None) if desk is None else Porter(desk.keys, name_of_bind(desk.bind))
-    metrics = Metrics(tally, load.numbers, porter.lets_in)
+    metrics = Metrics(tally, Gauges(load.numbers, load.late, broker.set_aside, rejections), porter.lets_in)
     resources = (FireWebhook(tally, broker), Health(), Readiness(verifier, broker), load, metrics)
     for resource in resources:
         front.add_route(resource.path, resource)

@@ -1,7 +1,7 @@
 """`/metrics`: what an autoscaler and an alarm need, in the text format of Prometheus.
 
-The load is read when it is asked for. The counters are those of the one process that answers, and say so by a label:
-a server of several processes is seen one process at a time.
+What the store and the queue know is read when it is asked for, and is the same whichever process answers. The counters
+are those of the one process that answers, and say so by a label: a server of several is seen one process at a time.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -68,19 +69,27 @@ class Tally:
             self.seconds += took
 
 
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What is read at each scrape: the load, what is late, what the queue set aside, what this process refused of it."""
+
+    load: Callable[[], Mapping[str, int | None]]
+    late: Callable[[], float | None]
+    set_aside: Callable[[], int | None]
+    refused: Mapping[str, int]
+
+
 class Metrics:
-    """`GET /metrics`: open to all; why tokens were refused, only to those who `may_know`.
+    """`GET /metrics`: open to all; why tokens and messages were refused, only to those who `may_know`.
 
     Who forges a token must not learn here which of its faults was found; the answer at the door does not tell either.
     """
 
     path = "/metrics"
 
-    def __init__(
-        self, tally: Tally, load: Callable[[], Mapping[str, int | None]], may_know: Callable[[falcon.Request], bool]
-    ) -> None:
+    def __init__(self, tally: Tally, gauges: Gauges, may_know: Callable[[falcon.Request], bool]) -> None:
         self._tally = tally
-        self._load = load
+        self._gauges = gauges
         self._may_know = may_know
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -90,7 +99,7 @@ class Metrics:
         from prometheus_client.registry import CollectorRegistry  # noqa: PLC0415 - as said above.
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Families(self._tally, self._load(), reasons=self._may_know(req)))
+        registry.register(_Families(self._tally, self._gauges, reasons=self._may_know(req)))
         resp.content_type = CONTENT_TYPE_LATEST
         resp.set_header("Cache-Control", "no-store")
         resp.data = generate_latest(registry)
@@ -99,9 +108,9 @@ class Metrics:
 class _Families:
     """The numbers of one scrape."""
 
-    def __init__(self, tally: Tally, load: Mapping[str, int | None], *, reasons: bool) -> None:
+    def __init__(self, tally: Tally, gauges: Gauges, *, reasons: bool) -> None:
         self._tally = tally
-        self._load = load
+        self._gauges = gauges
         self._reasons = reasons
 
     def collect(self) -> Iterator[Metric]:
@@ -112,25 +121,37 @@ class _Families:
             HistogramMetricFamily,
         )
 
-        numbers = dict(self._load)
+        numbers = dict(self._gauges.load())
         yield GaugeMetricFamily("hermes_cron_load", "Work now or soon; zero: safe to sleep.", numbers.pop("load", None))
+        for name, about, number in (
+            ("late_seconds", "How long the earliest wake has been due and unclaimed.", self._gauges.late()),
+            ("messages_set_aside", "Refused messages that the queue keeps.", self._gauges.set_aside()),
+        ):
+            yield GaugeMetricFamily(f"hermes_cron_{name}", f"{about} NaN: unreadable.", _or_nan(number))
         parts = GaugeMetricFamily(
             "hermes_cron_load_part", "What the load is made of; NaN: unreadable.", labels=["part"]
         )
         for part, number in numbers.items():
-            parts.add_metric([part], float("nan") if number is None else number)
+            parts.add_metric([part], _or_nan(number))
         yield parts
         process, tally = str(os.getpid()), self._tally
-        refusals = tally.refusals.copy() if self._reasons else Counter({"untold": tally.refusals.total()})
         for name, about, label, counts in (
             ("hermes_cron_fire_answers", "Fires answered, by status.", "status", tally.answers),
-            ("hermes_cron_token_refusals", "Fire tokens refused, by reason.", "reason", refusals),
+            ("hermes_cron_token_refusals", "Fire tokens refused, by reason.", "reason", self._told(tally.refusals)),
+            ("hermes_cron_message_refusals", "Messages refused, by reason.", "reason", self._told(self._gauges.refused)),
         ):
             family = CounterMetricFamily(name, f"{about} Of this process.", labels=["process", label])
-            for value, count in sorted(counts.copy().items()):
+            for value, count in sorted(dict(counts).items()):
                 family.add_metric([process, value], count)
             yield family
         bounds = [*map(str, _BOUNDS), "+Inf"]
         took = HistogramMetricFamily("hermes_cron_fire_seconds", "From a fire to its answer.", labels=["process"])
         took.add_metric([process], list(zip(bounds, accumulate(tally.buckets), strict=True)), tally.seconds)
         yield took
+
+    def _told(self, counts: Mapping[str, int]) -> Mapping[str, int]:
+        return counts if self._reasons else {"untold": sum(dict(counts).values())}
+
+
+def _or_nan(number: float | None) -> float:
+    return float("nan") if number is None else number

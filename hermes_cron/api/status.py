@@ -82,6 +82,16 @@ class LoadReport:
         parts: dict[str, int | None] = {"queued": queued, **known}
         return {"load": sum(1 if number is None else number for number in parts.values()), **parts}
 
+    def late(self) -> float | None:
+        """How many seconds the earliest wake of any job has been due and unclaimed; None when that cannot be read."""
+        try:
+            store = self._store()
+            wake = store.next_wake()
+            return 0.0 if wake is None else max(0.0, (store.now() - wake).total_seconds())
+        except Exception as error:  # noqa: BLE001 - whatever the reason: it is not known.
+            _log.warning("what is late cannot be read: %s: %s", type(error).__name__, error)
+            return None
+
     def _refused(self) -> list[str]:
         store = self._store()
         try:

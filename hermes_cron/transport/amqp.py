@@ -101,6 +101,14 @@ class AmqpLine(Line):
         self.channel.basic_reject(parcel.tag[0], requeue=False)
         self._repaid(parcel)
 
+    def set_aside(self) -> int:
+        """How many messages are in the queue of the rejected, which is made here if need be."""
+        found = self.channel.queue_declare(
+            queue=f"{self.place.queue}.rejected", durable=True, auto_delete=False,
+            arguments={"x-max-length": KEPT_REJECTED, "x-max-length-bytes": _REJECTED_BYTES},
+        )  # fmt: skip
+        return int(found.message_count)
+
     def put_back(self, parcel: Parcel) -> None:
         """Give a message back to the queue, for anybody."""
         if parcel.line is self:
@@ -123,10 +131,7 @@ class AmqpLine(Line):
         self.channel.auto_decode = False
         self.channel.events["basic_return"].add(self._not_routed)
         try:
-            self.channel.queue_declare(
-                queue=f"{self.place.queue}.rejected", durable=True, auto_delete=False,
-                arguments={"x-max-length": KEPT_REJECTED, "x-max-length-bytes": _REJECTED_BYTES},
-            )  # fmt: skip
+            self.set_aside()
             super()._prepare()
         except PreconditionFailed as error:
             raise BrokerError(

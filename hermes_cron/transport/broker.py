@@ -69,11 +69,11 @@ class KombuBroker:
 
         Over AMQP, what other processes hold is not in it: that server tells it to nobody but its operators.
         """
-        try:
-            return within(self._place.deadline, self._counted, _forget)
-        except Exception as error:  # noqa: BLE001 - Whatever the reason is, the depth is not known.
-            _log.debug("the depth of %s cannot be read: %s", self._place.where, self._place.reason(error))
-            return None
+        return self._read(lambda line: line.depth() + (0 if line.counts_reserved else reserved(self._place)))
+
+    def set_aside(self) -> int | None:
+        """How many messages that were refused are kept to be looked at; None when that cannot be read."""
+        return self._read(lambda line: line.set_aside())
 
     def close(self) -> None:
         """Give back every connection. Closing twice is closing once."""
@@ -112,10 +112,17 @@ class KombuBroker:
         else:
             self._give_back(line)
 
-    def _counted(self) -> int:
+    def _read(self, count: Callable[[Line], int]) -> int | None:
+        try:
+            return within(self._place.deadline, lambda: self._counted(count), _forget)
+        except Exception as error:  # noqa: BLE001 - Whatever the reason is, the number is not known.
+            _log.debug("the queue %s cannot be looked at: %s", self._place.where, self._place.reason(error))
+            return None
+
+    def _counted(self, count: Callable[[Line], int]) -> int:
         line = self._idle_line() or self._connect(self._place)
         try:
-            found = line.depth() + (0 if line.counts_reserved else reserved(self._place))
+            found = count(line)
         except BaseException:
             line.drop()
             raise

@@ -60,6 +60,10 @@ class Door:
         """As the broker says."""
         return self._broker.depth()
 
+    def set_aside(self) -> int | None:
+        """As the broker says."""
+        return self._broker.set_aside()
+
     def close(self) -> None:
         """Close the broker."""
         self._broker.close()

@@ -93,6 +93,10 @@ class Line:
         """How many messages wait in the queue."""
         return int(self._declare().message_count)
 
+    def set_aside(self) -> int:
+        """How many rejected messages are kept to be looked at."""
+        raise NotImplementedError
+
     def allow(self, most: int) -> None:
         """Let at most so many more messages come from now on; 0 stops them."""
         raise NotImplementedError

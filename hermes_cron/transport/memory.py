@@ -59,6 +59,10 @@ class MemoryLine(Line):
         rejected.setdefault(self.place.queue, deque(maxlen=KEPT_REJECTED)).append((reason, parcel.body))
         self.channel.basic_reject(parcel.tag, requeue=False)
 
+    def set_aside(self) -> int:
+        """How many rejected messages are kept, in this process."""
+        return len(rejected.get(self.place.queue, ()))
+
     def put_back(self, parcel: Parcel) -> None:
         """Give a message back to the queue, for anybody."""
         super().put_back(parcel)

@@ -108,6 +108,11 @@ class RedisLine(Line):
         with self.channel.conn_or_acquire() as client, client.pipeline() as pipe:
             return sum(pipe.llen(self.place.queue).hlen(f"{self.place.queue}.unacked").execute())
 
+    def set_aside(self) -> int:
+        """How many rejected messages are in their list."""
+        with self.channel.conn_or_acquire() as client:
+            return int(client.llen(f"{self.place.queue}.rejected"))
+
     def allow(self, most: int) -> None:
         """Take messages, or not: they come one by one, so the number does not matter."""
         if not self._consuming:

@@ -31,8 +31,8 @@ WORKER = (
     "+get +del +evalsha +script|load"
 )
 WEB = (
-    "resetchannels ~hermes-cron ~hermes-cron.unacked -@all +ping +hello +select +info +client|setname +multi +exec "
-    "+lpush +llen +hlen"
+    "resetchannels ~hermes-cron ~hermes-cron.unacked %R~hermes-cron.rejected -@all +ping +hello +select +info "
+    "+client|setname +multi +exec +lpush +llen +hlen"
 )
 
 

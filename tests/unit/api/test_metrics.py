@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from datetime import timedelta
 
 import pytest
 
@@ -34,9 +35,22 @@ def test_it_tells_the_load_as_the_load_does(api: Api) -> None:
         assert numbers["hermes_cron_load_part", (("part", part),)] == number
 
 
+def test_it_tells_what_is_late_and_what_the_queue_has_set_aside(api: Api) -> None:
+    api.broker.refused = 3
+    api.add()
+    numbers = read(api)
+    assert numbers["hermes_cron_messages_set_aside", ()] == 3
+    assert numbers["hermes_cron_late_seconds", ()] == 0
+    wake = api.store.next_wake()
+    assert wake is not None
+    api.clock.now = wake + timedelta(seconds=90)
+    assert read(api)["hermes_cron_late_seconds", ()] == 90
+
+
 def test_what_cannot_be_read_is_not_zero(api: Api) -> None:
     api.broker.fault = BrokerError("away")
     numbers = read(api)
+    assert math.isnan(numbers["hermes_cron_messages_set_aside", ()])
     assert numbers["hermes_cron_load", ()] == 1
     queued = numbers["hermes_cron_load_part", (("part", "queued"),)]
     assert math.isnan(queued)
