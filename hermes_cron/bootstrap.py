@@ -18,9 +18,10 @@ from pathlib import Path
 
 from hermes_cron.apikeys import KeyRing
 from hermes_cron.app import HermesCron
+from hermes_cron.capture import Capture, recorded
 from hermes_cron.client import Client
 from hermes_cron.clock import utc_now
-from hermes_cron.config import Config
+from hermes_cron.config import Config, secrets_in
 from hermes_cron.errors import ConfigError, HermesCronError
 from hermes_cron.execution import execute
 from hermes_cron.fire import Fire
@@ -135,6 +136,7 @@ class Crew:
     client: Client
     declare: Callable[[], None]
     pool: Pool | None = None
+    capture: Capture | None = None
     _started: threading.Event = field(default_factory=threading.Event)
 
     def busy(self) -> int:
@@ -147,6 +149,8 @@ class Crew:
         self.leases.start()
         if self.pool is not None:
             self.pool.start()
+        if self.capture is not None:
+            self.capture.start()
         self.worker.start()
         threading.Thread(target=self._start_provider, name="hermes-cron-provider", daemon=True).start()
 
@@ -157,6 +161,8 @@ class Crew:
             self.pool.stop()
         self.scheduler.stop()
         self.leases.stop()
+        if self.capture is not None:
+            self.capture.stop()
         self.broker.close()
         self.store.close()
 
@@ -185,7 +191,7 @@ def make_crew(config: Config, app: HermesCron | None, *, store: Store, broker: B
     leases = Leases(store, lease, give_up=end_process if pool is None else pool.kill_lost)
     firing = Firing(
         store, broker, scheduler, Claimer(_worker_name(), lease), leases.keep,
-        _in_threads(tasks) if pool is None else pool.execute, lambda: worker.awake(),  # noqa: PLW0108 - the worker is made below.
+        _in_threads(config, tasks) if pool is None else pool.execute, lambda: worker.awake(),  # noqa: PLW0108 - the worker is made below.
     )  # fmt: skip
     worker = Worker(
         store, broker, scheduler, firing.fire_due, leases.ask_all, concurrency=settings.worker.concurrency,
@@ -193,17 +199,18 @@ def make_crew(config: Config, app: HermesCron | None, *, store: Store, broker: B
         grace=timedelta(seconds=GRACE_S if pool is None else STOP_S),
     )  # fmt: skip
     client = Client(store, scheduler, tasks, bell=broker.enqueue, timezone=settings.cron.timezone)
-    return Crew(store, broker, scheduler, worker, leases, client, partial(_declare, client, app), pool)
+    capture = Capture() if pool is None else None
+    return Crew(store, broker, scheduler, worker, leases, client, partial(_declare, client, app), pool, capture)
 
 
-def _in_threads(tasks: Mapping[str, Task]) -> Execute:
-    return lambda run, sign: execute(run, tasks, sign, utc_now)
+def _in_threads(config: Config, tasks: Mapping[str, Task]) -> Execute:
+    return recorded(lambda run, sign: execute(run, tasks, sign, utc_now), utc_now, secrets_in(config.settings))
 
 
 def _pool(config: Config, tasks: Mapping[str, Task]) -> Pool:
     settings = config.settings
     load = Load(settings.app, settings.tasks, logging.getLogger().getEffectiveLevel())
-    return Pool(load, tasks, settings.worker.concurrency)
+    return Pool(load, tasks, settings.worker.concurrency, hide=secrets_in(settings))
 
 
 def _declare(client: Client, app: HermesCron | None) -> None:

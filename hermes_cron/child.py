@@ -20,11 +20,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hermes_cron.capture import recording
 from hermes_cron.clock import utc_now
 from hermes_cron.errors import HermesCronError
 from hermes_cron.execution import execute
 from hermes_cron.handover import Lines, ended_message, line, read_load, read_run
 from hermes_cron.loading import all_tasks, load_app
+from hermes_cron.output import Recorder
 from hermes_cron.run import Run, StopSign
 from hermes_cron.task import Task
 
@@ -87,11 +89,26 @@ class Forward(logging.Handler):
             sys.stderr.write(f"{record.levelname} {record.name}: {text}\n")
 
 
+class Told(Recorder):
+    """What commands of a body say is taken down by the worker: it still has it when this process is gone."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(utc_now)
+        self._channel = channel
+
+    def printed(self, source: str, chunk: bytes) -> None:
+        """Send it. What cannot be sent says by itself that the worker is gone."""
+        if self._channel.ours:
+            with contextlib.suppress(OSError):
+                self._channel.tell({"said": [source, chunk.decode("latin-1")]})
+
+
 class Child:
     """Runs what comes, in the main thread, where a body may handle signals; listens in another."""
 
     def __init__(self, channel: Channel, messages: Iterator[Mapping[str, Any]], tasks: Mapping[str, Task]) -> None:
         self._channel = channel
+        self._told = Told(channel)
         self._messages = messages
         self._tasks = tasks
         self._orders: queue.SimpleQueue[tuple[Run, StopSign] | None] = queue.SimpleQueue()
@@ -106,7 +123,8 @@ class Child:
             run, sign = order
             try:
                 self._channel.tell({"begun": True})
-                ended = execute(run, self._tasks, sign, utc_now)
+                with recording(self._told):
+                    ended = execute(run, self._tasks, sign, utc_now)
                 self._report(ended)
             except OSError as error:
                 sys.stderr.write(f"the worker of run {run.id} cannot be reached: {error}\n")
@@ -178,6 +196,8 @@ def _tie_to_the_keeper() -> None:
 def main() -> None:
     """Load what is to be loaded, say so, and run what comes."""
     _tie_to_the_keeper()
+    # A body that is killed takes along what it had not passed on.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a text stream over a pipe.
     channel = Channel(_private_channel())
     messages = channel.messages()
     first = next(messages, None)

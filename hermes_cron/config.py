@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from hermes_cron.errors import ConfigError
 from hermes_cron.given import Given, from_environment, from_file, from_flags
@@ -20,6 +21,8 @@ from hermes_cron.keys import OPTIONS, PARTS, PREFIX, made_of, names_file, value_
 from hermes_cron.settings import NO_SECRET, Option, Secret, Settings, duration_text, mask_url
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
+_LEAST_SECRET = 4
+_SECRET_NAME = re.compile("(?i)pass|pwd|token|secret|key")
 _HOME = re.compile(r"\$HERMES_CRON_HOME\b|\$\{HERMES_CRON_HOME\}")
 
 
@@ -74,6 +77,18 @@ def load(
     values = {key: _value(key, option, given.get(key), home, environ) for key, option in OPTIONS.items()}
     sources = {key: given[key].source if key in given else "default" for key in OPTIONS}
     return Config(made_of(values), home, file, MappingProxyType(sources), notes)
+
+
+def secrets_in(settings: Settings) -> tuple[str, ...]:
+    """The secrets that stand in the settings themselves, the longest first; what stands in files is not looked at."""
+    found = set[str]()
+    for key in OPTIONS:
+        value = value_of(settings, key)
+        if isinstance(value, Secret):
+            found.add(value.reveal())
+        elif isinstance(value, str) and "://" in value:
+            found |= _secrets_of(value)
+    return tuple(sorted((text for text in found if len(text) >= _LEAST_SECRET), key=len, reverse=True))
 
 
 def example_yaml() -> str:
@@ -162,6 +177,13 @@ def _shown(key: str, value: object) -> str:
         # People write tokens into the arguments of commands.
         return text.split(None, 1)[0] + " ***"
     return text.splitlines()[0] + " ..." if "\n" in text else text
+
+
+def _secrets_of(url: str) -> set[str]:
+    """What `mask_url` hides, as it stands there and as it is meant."""
+    hidden = {value for name, value in parse_qsl(urlsplit(url).query) if _SECRET_NAME.search(name)}
+    hidden.add(urlsplit(url).password or "")
+    return {*hidden, *map(unquote, hidden)}
 
 
 def _yaml(value: object) -> str:

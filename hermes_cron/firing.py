@@ -37,7 +37,10 @@ _log = logging.getLogger("hermes_cron.firing")
 
 
 Execute = Callable[[Run, StopSign], Run]
-"""Run the body of a begun run; the run as it ended, `abandoned` where its process died of it. Raises nothing."""
+"""Run the body of a begun run; the run as it ended, with its output, `abandoned` where its process died of it.
+
+Raises nothing.
+"""
 
 Keep = Callable[[Run], AbstractContextManager[StopSign]]
 """Renew the lease of a run as long as the context lasts; the sign says when its body must stop."""
@@ -115,6 +118,16 @@ class Firing:
         _log.info("run %s %s", run.id, outcome)
         if done.ring:
             self._ring(run.job_id)
+        self._keep_output(run)
+
+    def _keep_output(self, run: Run) -> None:
+        # The outcome is written, and stands whatever becomes of this; a run that was taken over comes here never (I6).
+        if run.output is None or not run.output.lines:
+            return
+        try:
+            self.store.keep_output(run, run.output)
+        except Exception as error:  # noqa: BLE001 - what a body said may be anything, and is worth no fire.
+            _log.warning("what run %s said is not kept: %s: %s", run.id, type(error).__name__, error)
 
     def _write(self, run: Run, step: Step[R]) -> R | None:
         """Write it, again and again for `keep_s`; the lease is renewed meanwhile, or somebody takes the run over."""

@@ -40,7 +40,7 @@ def api_resources(client: Callable[[], Client]) -> list[Resource]:
     """All that the API is made of."""
     kinds: list[Callable[[Callable[[], Client]], Resource]] = [
         jobs.Jobs, jobs.OneJob, jobs.PauseJob, jobs.ResumeJob, jobs.RunJob, jobs.NextOfJob,
-        ledger.Ledger, ledger.OneRun, ledger.CancelRun, ledger.RetryRun, steering.Arms, steering.Stop,
+        ledger.Ledger, ledger.OneRun, ledger.RunLogs, ledger.CancelRun, ledger.RetryRun, steering.Arms, steering.Stop,
     ]  # fmt: skip
     return [kind(client) for kind in kinds]
 

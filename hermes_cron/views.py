@@ -16,6 +16,7 @@ from hermes_cron.clock import instant_text
 from hermes_cron.contract import SENTINEL_PREFIX
 from hermes_cron.job import Job
 from hermes_cron.ledger import Entry
+from hermes_cron.output import Output
 from hermes_cron.policy import Policy
 from hermes_cron.record import Record
 from hermes_cron.rules.audit import Audit
@@ -123,6 +124,22 @@ def run_view(run: Run) -> View:
         "error": run.error,
         "result": result_of(run),
     }
+
+
+def output_view(run: Run, output: Output | None) -> View:
+    """What a run said, line by line; not `kept`: it said nothing, or it is too long ago.
+
+    `level` is null for what was printed; behind the first `left_out_after` lines `left_out` bytes are missing.
+    """
+    output = output or Output()
+    lines = [
+        {"at": at(line.at), "source": line.source, "level": line.level or None, "text": line.text}
+        for line in output.lines
+    ]
+    return {
+        "run_id": run.id, "job_id": run.job_id, "state": str(run.state), "kept": bool(lines), "lines": lines,
+        "left_out": output.left_out, "left_out_after": len(output.head) if output.left_out else None,
+    }  # fmt: skip
 
 
 def fire_view(entry: Entry, runs: Sequence[Run]) -> View:

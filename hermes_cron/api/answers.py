@@ -18,6 +18,7 @@ STATUS: Mapping[type[HermesCronError], int] = {
     errors.RunNotFound: 404,
     errors.JobExists: 409,
     errors.JobStateError: 409,
+    errors.RunNotEnded: 409,
     errors.JobChanged: 412,
     errors.ScheduleError: 422,
     errors.JobInvalid: 422,

@@ -216,6 +216,27 @@ class RunView(Struct, forbid_unknown_fields=True, kw_only=True):
     result: Any
 
 
+class LineView(Struct, forbid_unknown_fields=True, kw_only=True):
+    """One line of a run's output: printed to `stdout` or `stderr`, or logged, by the logger and at the level named."""
+
+    at: Instant
+    source: str
+    level: str | None
+    text: str
+
+
+class OutputView(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What an ended run said; where much is too much, `left_out` bytes are missing after `left_out_after` lines."""
+
+    run_id: str
+    job_id: str
+    state: Literal["succeeded", "failed", "cancelled", "abandoned"]
+    kept: bool
+    lines: list[LineView]
+    left_out: int
+    left_out_after: int | None
+
+
 class FireView(Struct, forbid_unknown_fields=True, kw_only=True):
     """One row of the ledger: a fire that came due, its outcome, and the runs it took."""
 

@@ -12,11 +12,13 @@ from hermes_cron import views
 from hermes_cron.browse import ledger_cursor, ledger_page, place_before
 from hermes_cron.cli.policies import read_whole
 from hermes_cron.cli.session import Session, pass_session
-from hermes_cron.cli.show import emit_json, emit_pairs, emit_table, instant_words, span_words
+from hermes_cron.cli.show import emit_json, emit_pairs, emit_table, instant_words, said_lines, span_words
 from hermes_cron.client import Client
 from hermes_cron.clock import read_instant
 from hermes_cron.errors import JobInvalid
 from hermes_cron.ledger import DEAD_LETTER, Entry, FireState, Place
+from hermes_cron.output import KEPT_PER_JOB, Output
+from hermes_cron.runlogs import output_of, run_or_last
 
 MOST = 10_000
 _HEADERS = ("JOB", "DUE", "OUTCOME", "TRIES", "STARTED", "LATE", "TOOK", "LAST RUN", "WORKER", "WHY")
@@ -86,6 +88,26 @@ def show(session: Session, run_id: str, as_json: bool) -> None:
         "fence": run.fence, "cancelled": run.cancel, "error": run.error,
         "result": json.dumps(view["result"], ensure_ascii=False) if run.result else None,
     })  # fmt: skip
+
+
+@runs.command()
+@click.argument("name", metavar="RUN|JOB")
+@click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+@pass_session
+def logs(session: Session, name: str, as_json: bool) -> None:
+    """Show what an ended run printed and logged; of a JOB, what its last run did."""
+    client = session.client()
+    run = run_or_last(client, name)
+    output = output_of(client, run)
+    if as_json:
+        emit_json(views.output_view(run, output))
+        return
+    zone = _zones(client).get(run.job_id, "UTC")
+    for line in said_lines(output or Output(), zone):
+        click.echo(line)
+    if output is None:
+        words = f"note: nothing is kept of what {run.id} said: it said nothing, or it is too long ago"
+        click.echo(f"{words} (kept are the last {KEPT_PER_JOB} of a job that said something).", err=True)
 
 
 @runs.command()

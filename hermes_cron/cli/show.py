@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import click
 
-from hermes_cron.logs import one_line
+from hermes_cron.logs import harmless, one_line
+from hermes_cron.output import Line, Output
 
 
 def emit_json(value: object) -> None:
@@ -34,6 +35,27 @@ def emit_pairs(pairs: Mapping[str, object]) -> None:
     width = max(map(len, pairs), default=0)
     for name, value in pairs.items():
         click.echo(f"{name.ljust(width)}  {one_line('-' if value in (None, '') else str(value))}")
+
+
+def said_lines(output: Output, zone: str) -> Iterator[str]:
+    """What a run said, as lines for a terminal: `2026-11-26 06:00:01.250  stderr   it is late`.
+
+    What follows a logged line's first is indented, so that nothing printed can pass for the beginning of another.
+    """
+    for line in output.head:
+        yield from _said(line, zone)
+    if output.left_out:
+        yield f"... {output.left_out} bytes are left out here ..."
+    for line in output.tail:
+        yield from _said(line, zone)
+
+
+def _said(line: Line, zone: str) -> Iterator[str]:
+    first, *rest = line.text.split("\n")
+    at = line.at.astimezone(ZoneInfo(zone))
+    who = f"{line.level:<7}  {harmless(line.source)}: " if line.level else f"{line.source:<7}  "
+    yield f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}  {who}{harmless(first)}"
+    yield from (f"    {harmless(text)}" for text in rest)
 
 
 def instant_words(instant: datetime | None, zone: str, now: datetime) -> str:

@@ -35,7 +35,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters |= {"span": words.span, "wall": words.wall, "away": words.away, "pretty": words.pretty}
-    made.filters |= {"block": words.block, "one_line": one_line}
+    made.filters |= {"block": words.block, "said": words.said, "one_line": one_line}
     made.globals |= {"LETTERS": words.LETTERS}
     return made
 
@@ -160,7 +160,7 @@ class Run(Page):
             zone = "UTC"
         show(resp, "run.html", {
             "title": run.id, "here": "runs", "run": run, "view": views.run_view(run), "zone": zone,
-            "now": client.now(),
+            "now": client.now(), "output": None if run.open else client.output(run.id),
         })  # fmt: skip
 
 

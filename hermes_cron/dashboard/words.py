@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 from hermes_cron.clock import instant_text
-from hermes_cron.logs import one_line
+from hermes_cron.logs import harmless, one_line
+from hermes_cron.output import Line
 
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 _MOST = 64 * 1024
@@ -33,6 +34,24 @@ def block(text: str) -> Markup:
     """A text of several lines, escaped, line by line."""
     lines = text[:_MOST].splitlines() or [""]
     return Markup("\n").join(Markup.escape(one_line(line)) for line in lines)
+
+
+def said(lines: Sequence[Line], zone: str) -> Markup:
+    """What a run said, escaped: each line with its time of day, and with its stream, or its level and logger."""
+    one = Markup('<time datetime="{}" title="{}">{}</time> <span class="{}">{}</span> {}')
+    return Markup("\n").join(
+        one.format(
+            instant_text(line.at), *_wall(line.at, zone), "note" if line.level in ("", "debug", "info") else "grave",
+            f"{line.level} {harmless(line.source)}:" if line.level else line.source,
+            Markup("\n    ").join(map(harmless, line.text.split("\n"))),
+        )
+        for line in lines
+    )  # fmt: skip
+
+
+def _wall(instant: datetime, zone: str) -> tuple[str, str]:
+    at = instant.astimezone(ZoneInfo(zone))
+    return f"{at:%Y-%m-%d %H:%M:%S} {zone}", f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}"
 
 
 def pretty(value: object) -> Markup:

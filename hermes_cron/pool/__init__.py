@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hermes_cron.clock import monotonic
@@ -36,14 +36,19 @@ _log = logging.getLogger("hermes_cron.pool")
 
 
 class Pool:
-    """As many warm children as there are slots. `execute` is what a slot's thread calls, from any number of threads."""
+    """As many warm children as there are slots. `execute` is what a slot's thread calls, from any number of threads.
+
+    `hide` are secrets that are not to stand in the output of a run.
+    """
 
     def __init__(
         self, load: Load, tasks: Mapping[str, Task], concurrency: int, *, grace: float = GRACE_S,
-        most_runs: int = MAX_RUNS,
+        most_runs: int = MAX_RUNS, hide: Sequence[str] = (),
     ) -> None:  # fmt: skip
+        """Of nothing yet: `start` begins. `hide` are secrets that are not to stand in a run's output."""
         self._load = load
         self._grace = grace
+        self._hide = hide
         self._most_runs = most_runs
         self._tasks = tasks
         self._concurrency = concurrency
@@ -178,7 +183,7 @@ class Pool:
         # One after another: the first is ready soonest, and one that cannot start is told of once.
         child = None
         try:
-            child = Attended(self._load, self._grace)
+            child = Attended(self._load, self._grace, self._hide)
             why = child.until_ready(READY_S, lambda: self._over)
         except OSError as error:
             why = str(error)

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from hermes_cron.clock import monotonic
 from hermes_cron.handover import MOST_BYTES, Lines, Load, as_ended, line, load_message, run_message
 from hermes_cron.keeper import Keeper, ending, write_some
-from hermes_cron.pool.output import Output
+from hermes_cron.pool.output import ChildOutput
 from hermes_cron.run import Run, RunState, StopSign
 
 GRACE_S = 5.0
@@ -36,8 +36,8 @@ _COMMAND = (sys.executable, "-m", "hermes_cron.child")
 class Attended:
     """One child, from its start to its end. One thread at a time has it; to kill it is anybody's."""
 
-    def __init__(self, load: Load, grace: float = GRACE_S) -> None:
-        """Start it; a body has `grace` seconds to stop when it is told to.
+    def __init__(self, load: Load, grace: float = GRACE_S, hide: Sequence[str] = ()) -> None:
+        """Start it; a body has `grace` seconds to stop when it is told to, and no output of a run has `hide` in it.
 
         Raises:
             OSError: It cannot be started.
@@ -46,7 +46,7 @@ class Attended:
         self.broken = ""
         self.runs = 0
         self.begun = False
-        self.output = Output()
+        self.output = ChildOutput(hide)
         self._grace = grace
         self._ended: Mapping[str, Any] | None = None
         self._last = False
@@ -57,7 +57,7 @@ class Attended:
         self._channel, theirs = socket.socketpair()
         try:
             self._keeper = Keeper(
-                _COMMAND, os.environ, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                _COMMAND, os.environ, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE
             )  # fmt: skip
         except BaseException:
             self._channel.close()
@@ -69,7 +69,10 @@ class Attended:
         self._pipes.register(self._keeper.lifeline, selectors.EVENT_WRITE, bytearray(self._keeper.words))
         self._pipes.register(self._channel, selectors.EVENT_READ | selectors.EVENT_WRITE, bytearray())
         self._pipes.register(self._keeper.status, selectors.EVENT_READ, self._keeper.hear)
-        self._pipes.register(self._keeper.process.stdout, selectors.EVENT_READ, self.output.add)  # type: ignore[arg-type]  # it is a pipe.
+        child = self._keeper.process
+        for pipe, take in ((child.stdout, self.output.stdout), (child.stderr, self.output.stderr)):
+            if pipe is not None:
+                self._pipes.register(pipe, selectors.EVENT_READ, take)
         self._send(load_message(load))
 
     @property
@@ -118,8 +121,8 @@ class Attended:
                 break
         self._stop_at, over = inf, monotonic() >= over_at
         self._settle()
-        self.output.end()
-        return self._outcome(run, sign, timeout, over=over)
+        said = self.output.end()
+        return replace(self._outcome(run, sign, timeout, over=over), output=said)
 
     def kill(self) -> None:
         """Kill it, and whatever of its group is left. May be called from any thread."""
@@ -239,6 +242,8 @@ class Attended:
             for message in self._lines.add(chunk):
                 if "log" in message:
                     self.output.log(*message["log"])
+                elif "said" in message:
+                    self.output.said(*message["said"])
                 elif "ended" in message:
                     self._ended, self._last = message["ended"], bool(message.get("last"))
                 self.ready = self.ready or "ready" in message

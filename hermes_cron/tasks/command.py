@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from hermes_cron.capture import command_said
 from hermes_cron.clock import monotonic
 from hermes_cron.keeper import Keeper, write_some
+from hermes_cron.output import STDERR, STDOUT
 
 STOP_GRACE_S = 4.0
 """From SIGTERM to SIGKILL. A worker that has lost its lease waits 5 s for a body, so this must be less."""
@@ -23,14 +25,16 @@ _CHUNK = 64 * 1024
 
 
 class Tail:
-    """The last `KEPT_BYTES` of a stream, and a count of what went before them."""
+    """The last `KEPT_BYTES` of a stream, and a count of what went before them; the run's output is told all of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        self._source = source
         self._kept = bytearray()
         self.left_out = 0
 
     def add(self, chunk: bytes) -> None:
         """Take what came next."""
+        command_said(self._source, chunk)
         self._kept += chunk
         over = len(self._kept) - KEPT_BYTES
         if over > 0:
@@ -84,8 +88,8 @@ class _Attendance:
     """One command under its keeper: the pipes are pumped and the end is awaited, in the calling thread."""
 
     def __init__(self, keeper: Keeper, data: bytes) -> None:
-        self.stdout = Tail()
-        self.stderr = Tail()
+        self.stdout = Tail(STDOUT)
+        self.stderr = Tail(STDERR)
         self._asked = False
         self._pipes = selectors.DefaultSelector()
         self._keeper, process = keeper, keeper.process

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hermes_cron.config import Config, example_yaml, load
+from hermes_cron.config import Config, example_yaml, load, secrets_in
 from hermes_cron.errors import ConfigError
 from hermes_cron.keys import OPTIONS, names_file, value_of, variable
 from hermes_cron.settings import Secret, Settings
@@ -271,5 +271,17 @@ def test_it_imports_no_yaml_library_while_there_is_no_file(tmp_path: Path) -> No
     program = (
         "import sys, hermes_cron.config as c; c.load(environ={'HERMES_CRON_HOME': '/'}); print('yaml' in sys.modules)"
     )
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=20, cwd=tmp_path)
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=90, cwd=tmp_path)
     assert answer.stdout.strip() == b"False"
+
+
+def test_it_knows_the_secrets_that_stand_in_it() -> None:
+    found = load(
+        environ={"HERMES_CRON_HOME": "/nowhere"},
+        flags={
+            "store.url": "postgresql://cron:hunt%40r2@db/cron?sslpassword=tide-lock",
+            "cron.chronos.access_token": "atoken-1", "broker.url": "amqp://guest:abc@queue//", "cron.chronos.portal_url": "https://nas.example/path",
+        },
+    )  # fmt: skip
+    assert set(secrets_in(found.settings)) == {"hunt%40r2", "hunt@r2", "tide-lock", "atoken-1"}
+    assert secrets_in(load(environ={"HERMES_CRON_HOME": "/nowhere"}).settings) == ()

@@ -15,6 +15,7 @@ from hermes_cron.fire import Fire
 from hermes_cron.firing import Firing
 from hermes_cron.interfaces import Store
 from hermes_cron.ledger import FireState
+from hermes_cron.output import Line, Output
 from hermes_cron.rules import change
 from hermes_cron.rules.claim import Claimer, claim
 from hermes_cron.run import Run, RunState, StopSign
@@ -333,3 +334,77 @@ def test_i13_a_storm_of_one_fire_runs_it_once(stage: Stage) -> None:
         stage.fire(ahead=None)
     assert stage.said.count("run") == 1
     assert stage.said.count("ack") == stage.said.count("claim")
+
+
+SAID = Output((Line(NOON, "stdout", "high water"),))
+
+
+def says(run: Run, sign: StopSign) -> Run:
+    return replace(run, state=RunState.SUCCEEDED, output=SAID)
+
+
+def test_what_a_run_said_is_kept_once_its_outcome_is_written(stage: Stage) -> None:
+    stage.due()
+    stage.body = says
+    stage.fire()
+    run = stage.real.runs("a")[0]
+    assert (run.state, stage.real.output(run.id)) == (RunState.SUCCEEDED, SAID)
+
+
+@pytest.mark.parametrize("state", [RunState.FAILED, RunState.CANCELLED, RunState.ABANDONED])
+def test_what_a_run_said_that_did_not_succeed_is_kept_too(stage: Stage, state: RunState) -> None:
+    stage.due()
+    stage.body = lambda run, sign: replace(run, state=state, output=SAID)
+    stage.fire()
+    assert stage.real.output(stage.ended[0].id) == SAID
+
+
+@pytest.mark.parametrize("output", [None, Output()])
+def test_a_run_that_said_nothing_costs_no_write(stage: Stage, output: Output | None) -> None:
+    kept = Keeping(stage)
+    stage.due()
+    stage.body = lambda run, sign: replace(run, state=RunState.SUCCEEDED, output=output)
+    stage.fire()
+    assert (stage.outcome(), kept.tries) == ("succeeded", 0)
+
+
+@pytest.mark.parametrize("error", [StoreBusy("held"), StoreError("gone"), ValueError("a fault of ours")])
+def test_an_outcome_stands_though_what_the_run_said_cannot_be_kept(
+    stage: Stage, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Keeping(stage, error)
+    stage.due()
+    stage.body = says
+    assert stage.fire() is None
+    assert (stage.outcome(), kept.tries) == ("succeeded", 1)
+    assert stage.said[-1] == "arm a", "and the next alarm is armed"
+    assert f"what run {stage.ended[0].id} said is not kept: {type(error).__name__}" in caplog.text
+
+
+def test_i6_a_run_that_was_taken_over_keeps_nothing_of_what_it_said(stage: Stage) -> None:
+    kept = Keeping(stage)
+    stage.due()
+
+    def body(run: Run, sign: StopSign) -> Run:
+        stage.clock.advance(LEASE.total_seconds() + 1)
+        stage.real.change("a", partial(claim, fire=Fire("a"), claimer=Claimer("other", LEASE)))
+        return says(run, sign)
+
+    stage.body = body
+    stage.fire()
+    assert kept.tries == 0
+    assert stage.real.output(stage.ended[0].id) is None
+
+
+class Keeping:
+    """Counts what is asked to be kept of runs' words, and meets it with an error."""
+
+    def __init__(self, stage: Stage, error: Exception | None = None) -> None:
+        self.tries = 0
+        self._error = error
+        stage.firing.store.keep_output = self.keep  # type: ignore[method-assign]  # `Between` stands in the way of one more call.
+
+    def keep(self, run: Run, output: Output) -> None:
+        self.tries += 1
+        if self._error is not None:
+            raise self._error

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from hermes_cron.fire import Fire
+from hermes_cron.output import Line, Output
 from hermes_cron.rules import progress
 from hermes_cron.rules.claim import Claimer, claim
 from hermes_cron.run import Run, RunState
 from tests.unit.api.conftest import Api, code
-from tests.unit.parts import LEASE
+from tests.unit.parts import LEASE, NOON
 
 RUNS = "/api/cron/runs"
 
@@ -124,3 +125,23 @@ def test_it_cancels_a_live_run_and_runs_an_ended_one_again(api: Api) -> None:
     assert code(api.ask("POST", f"{RUNS}/{live.id}/cancel")) == (404, "run_not_found")
     again = api.ask("POST", f"{RUNS}/{live.id}/retry")
     assert (again.status_code, again.json["job_id"]) == (202, "tide.north")
+
+
+def test_it_shows_what_an_ended_run_said(api: Api) -> None:
+    api.add()
+    api.clock.advance(900)
+    live = claimed(api, "tide.north")
+    assert code(api.ask("GET", f"{RUNS}/{live.id}/logs")) == (409, "run_not_ended")
+    api.store.change("tide.north", partial(progress.complete, run=replace(live, state=RunState.SUCCEEDED)))
+    assert api.good("GET", f"{RUNS}/{live.id}/logs")["kept"] is False
+    said = Output((Line(NOON, "stdout", "a\x1b"), Line(NOON, "app", "b", "info")), (Line(NOON, "stderr", "c"),), 7)
+    api.store.keep_output(live, said)
+    shown = api.good("GET", f"{RUNS}/{live.id}/logs")
+    assert [(line["source"], line["level"], line["text"]) for line in shown.pop("lines")] == [
+        ("stdout", None, "a\x1b"), ("app", "info", "b"), ("stderr", None, "c"),
+    ]  # fmt: skip
+    assert shown == {
+        "run_id": live.id, "job_id": "tide.north", "state": "succeeded", "kept": True, "left_out": 7,
+        "left_out_after": 2,
+    }  # fmt: skip
+    assert code(api.ask("GET", f"{RUNS}/nobody/logs")) == (404, "run_not_found")

@@ -9,9 +9,11 @@ import pytest
 
 from hermes_cron import office
 from hermes_cron.api import forms
+from hermes_cron.output import Line, Output
 from hermes_cron.policy import Policy
 from tests.unit.api.conftest import Api
 from tests.unit.api.test_ledger import work
+from tests.unit.parts import NOON
 
 
 def test_it_is_valid_openapi_3_1(api: Api) -> None:
@@ -54,3 +56,5 @@ def test_what_is_answered_has_the_form_that_is_told(api: Api, path: str, form: A
     run = work(api, "a", result='{"level": 3}')
     msgspec.convert(api.ask("GET", path).json, form, strict=True)
     msgspec.convert(api.good("GET", f"/api/cron/runs/{run.id}"), forms.RunView, strict=True)
+    api.store.keep_output(run, Output((Line(NOON, "stdout", "a"), Line(NOON, "app", "b", "info"))))
+    msgspec.convert(api.good("GET", f"/api/cron/runs/{run.id}/logs"), forms.OutputView, strict=True)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from hermes_cron.fire import Fire
 from hermes_cron.interfaces import Store
+from hermes_cron.output import Line, Output
+from hermes_cron.rules.claim import Claimer, claim
 from hermes_cron.run import RunState
 from tests.unit.cli.conftest import Cli, work
+from tests.unit.parts import NOON
 
 
 def test_it_shows_each_fire_with_its_outcome_and_its_last_run(cli: Cli, store: Store) -> None:
@@ -86,3 +95,72 @@ def test_it_shows_no_more_fires_than_asked(cli: Cli) -> None:
     for _ in range(3):
         cli.good("jobs", "run", "ping")
     assert len(cli("runs", "list", "--limit", "2", "--json").json) == 2
+
+
+SAID = Output(
+    (Line(NOON, "stdout", "high\x1b[2J water \u202e"), Line(NOON, "app.tide", "late\n2026-07-01 forged", "warning")),
+    (Line(NOON + timedelta(milliseconds=1250), "stderr", "x" * 5000),), 42,
+)  # fmt: skip
+
+
+def test_it_shows_what_a_run_said_and_nothing_in_it_moves_a_cursor(cli: Cli, store: Store) -> None:
+    cli.add("ping", "every 5m", "--timezone", "Asia/Tokyo")
+    cli.good("jobs", "run", "ping")
+    run = work(store, "ping")
+    store.keep_output(run, SAID)
+    shown = cli.good("runs", "logs", run.id)
+    assert shown.out.splitlines() == [
+        "2026-07-01 21:00:00.000  stdout   high\\x1b[2J water \\u202e",
+        "2026-07-01 21:00:00.000  warning  app.tide: late", "    2026-07-01 forged",
+        "... 42 bytes are left out here ...",
+        "2026-07-01 21:00:01.250  stderr   " + "x" * 5000,
+    ]  # fmt: skip
+    assert shown.err == ""
+    assert cli.good("runs", "logs", "ping").out == shown.out
+    found = cli.good("runs", "logs", run.id, "--json").json
+    assert (found["run_id"], found["job_id"], found["state"], found["kept"]) == (run.id, "ping", "succeeded", True)
+    assert (found["left_out"], found["left_out_after"]) == (42, 2)
+    assert found["lines"][1] == {
+        "at": "2026-07-01T12:00:00+00:00", "source": "app.tide", "level": "warning", "text": "late\n2026-07-01 forged",
+    }  # fmt: skip
+    assert found["lines"][0]["level"] is None
+
+
+def test_it_shows_what_the_last_run_of_a_job_said(cli: Cli, store: Store) -> None:
+    cli.add()
+    for text in ("first", "second"):
+        cli.good("jobs", "run", "ping")
+        store.keep_output(work(store, "ping"), Output((Line(NOON, "stdout", text),)))
+    assert cli.good("runs", "logs", "ping").out.split()[-1] == "second"
+    cli.good("jobs", "remove", "ping")
+    assert cli.good("runs", "logs", "ping").out.split()[-1] == "second"
+
+
+def test_it_says_so_where_nothing_is_kept_of_what_a_run_said(cli: Cli, store: Store) -> None:
+    cli.add()
+    cli.good("jobs", "run", "ping")
+    run = work(store, "ping")
+    shown = cli.good("runs", "logs", run.id)
+    assert (shown.out, shown.err.startswith(f"note: nothing is kept of what {run.id} said")) == ("", True)
+    assert cli.good("runs", "logs", run.id, "--json").json["kept"] is False
+
+
+def test_it_says_that_a_run_has_not_ended_and_to_try_again(cli: Cli, store: Store) -> None:
+    cli.add()
+    cli.good("jobs", "run", "ping")
+    claimer = Claimer("worker:1", timedelta(seconds=30))
+    run = store.change("ping", partial(claim, fire=Fire("ping"), claimer=claimer)).run
+    assert run is not None
+    for name in (run.id, "ping"):
+        answer = cli("runs", "logs", name)
+        assert (answer.code, answer.out) == (75, "")
+        assert f"The run {run.id} has not ended." in answer.err
+        assert "[run_not_ended]" in answer.err
+
+
+@pytest.mark.parametrize("name", ["nobody", "ping"])
+def test_it_has_no_words_of_who_never_ran(cli: Cli, name: str) -> None:
+    cli.add()
+    answer = cli("runs", "logs", name)
+    assert answer.code == 1
+    assert "[run_not_found]" in answer.err

@@ -15,12 +15,13 @@ from hermes_cron.apikeys import KeyRing, add_key
 from hermes_cron.dashboard.pages import HERE
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import Store
+from hermes_cron.output import Line, Output
 from hermes_cron.record import Moment, Record
 from hermes_cron.rules import arms, progress
 from hermes_cron.rules.claim import Claimer, claim
 from hermes_cron.run import Run, RunState
 from tests.unit.api.conftest import Api
-from tests.unit.parts import LEASE
+from tests.unit.parts import LEASE, NOON
 
 PAGES = ["/", "/jobs", "/jobs/tide.north", "/runs", "/runs?job=tide.north&state=failed"]
 HOSTILE = [
@@ -171,6 +172,30 @@ class TestRuns:
         run = full.client.runs("tide.north")[0]
         assert "the sea is away" in page(full, f"/runs/{run.id}").text
 
+    def test_it_shows_what_a_run_said_where_its_job_is(self, make_api: Callable[..., Api]) -> None:
+        api = make_api()
+        api.add(timezone="Asia/Tokyo")
+        api.clock.advance(900)
+        run = work(api, "tide.north", state=RunState.SUCCEEDED)
+        assert "it said nothing, or it is too long ago" in page(api, f"/runs/{run.id}").text
+        logged = Line(NOON, "app.tide", "late\nby an hour", "error")
+        api.store.keep_output(
+            run, Output((Line(NOON, "stdout", "high water"), logged), (Line(NOON, "stderr", "end"),), 9)
+        )
+        shown = page(api, f"/runs/{run.id}")
+        said = shown.text.partition("Output")[2].partition("Arguments")[0]
+        assert said.strip().splitlines() == [
+            "21:00:00.000 stdout high water", "21:00:00.000 error app.tide: late", "    by an hour",
+            "... 9 bytes are left out here ...", "21:00:00.000 stderr end",
+        ]  # fmt: skip
+        assert {"grave"} == {span["class"] for span in shown.all("span") if span["class"] in ("grave", "bad")}
+
+    def test_it_says_that_a_run_has_not_ended(self, full: Api) -> None:
+        full.clock.advance(900)
+        live = full.store.change("tide.north", partial(claim, fire=Fire("tide.north"), claimer=Claimer("w", LEASE))).run
+        assert live is not None
+        assert "The run has not ended" in page(full, f"/runs/{live.id}").text
+
 
 @pytest.mark.parametrize("evil", HOSTILE)
 def test_whatever_a_text_holds_it_is_shown_as_text(make_api: Callable[..., Api], evil: str) -> None:
@@ -179,6 +204,7 @@ def test_whatever_a_text_holds_it_is_shown_as_text(make_api: Callable[..., Api],
     api.clock.advance(900)
     run = work(api, "tide.north", state=RunState.FAILED, error=evil, result=f'"{evil[:3]}" {evil}')
     api.client.pause("tide.north", evil)
+    api.store.keep_output(run, Output((Line(NOON, "stdout", evil), Line(NOON, evil, f"{evil}\n{evil}", "error"))))
     for path in [*PAGES, f"/runs/{run.id}", f"/jobs?q={evil!r}", f"/runs?job={evil!r}"]:
         shown = page(api, path.replace("#", "%23").replace("&lt", "%26lt"))
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u200b\u2028\u202e]", shown.text)
