@@ -13,14 +13,15 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 SERVICES = {"redis": "redis", "postgresql": "postgres", "amqp": "rabbitmq"}
 """The parameter of a conformance test, and the mark of the service it stands for."""
 
 # A loaded machine is slow at times: only pytest's own timeout bounds a test.
-settings.register_profile("here", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("here", **UNTIMED)
+settings.register_profile("ci", **UNTIMED, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 _outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)

@@ -104,7 +104,7 @@ def _schema() -> Iterator[Place]:
     psycopg = pytest.importorskip("psycopg", reason="postgres: psycopg is not installed")
     name = f"hermes_cron_test_{uuid.uuid4().hex}"
     try:
-        admin = psycopg.connect(POSTGRES, connect_timeout=3, autocommit=True)
+        admin = psycopg.connect(POSTGRES, connect_timeout=30, autocommit=True)
     except psycopg.OperationalError as error:
         pytest.skip(f"postgres: no server answers ({str(error).splitlines()[0]})")
     with admin:

@@ -318,6 +318,7 @@ def test_a_job_that_is_held_for_too_long_is_busy(store: Store, place: Any) -> No
     assert hurried.change("a", lambda kept, moment: (kept, kept.job)) == job()
 
 
+@pytest.mark.timeout(900)  # Each job is a commit of its own, which a busy disk takes its time for.
 def test_the_cost_of_a_question_does_not_grow_with_the_number_of_jobs(store: Store) -> None:
     def cost() -> list[int]:
         counts = []
@@ -340,10 +341,10 @@ def test_the_cost_of_a_question_does_not_grow_with_the_number_of_jobs(store: Sto
     event.listen(Engine, "before_cursor_execute", note)
     try:
         few = cost()
-        for n in range(1, 2000):
+        for n in range(1, 1100):
             put(store, Record(f"j{n}", job(f"j{n}"), Arm(wake_at=NOON)))
         assert cost() == few
-        assert len(store.jobs()) == 2000
+        assert len(store.jobs()) == 1100
     finally:
         event.remove(Engine, "before_cursor_execute", note)
 

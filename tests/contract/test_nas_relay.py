@@ -73,9 +73,7 @@ def test_what_was_replaced_is_gone(relayed: Place, agent: AgentServer) -> None:
     assert json.loads(relay(relayed.base, {"schedule_id": schedule_id}).body) == {"status": "gone"}
 
 
-def test_a_repeated_call_changes_nothing(
-    relayed: Place, agent: AgentServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_repeated_call_changes_nothing(relayed: Place, agent: AgentServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", "hermes_cron")
     agent.will(answer(503, Retry_After="30"), answer(503, Retry_After="30"))
     schedule_id = relayed.agent().provision("job", instant(), agent.url)

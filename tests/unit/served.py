@@ -23,6 +23,8 @@ class Served:
     process: subprocess.Popen[str]
     lines: list[str] = field(default_factory=list)
     told: threading.Condition = field(default_factory=threading.Condition)
+    silent: bool = False
+    """Whether it has said its last: it may have ended before all that it said was read."""
 
     def read(self) -> None:
         assert self.process.stdout is not None
@@ -31,16 +33,17 @@ class Served:
                 self.lines.append(line.rstrip())
                 self.told.notify_all()
         with self.told:
+            self.silent = True
             self.told.notify_all()
 
-    def says(self, start: str, seconds: float = 20) -> str:
+    def says(self, start: str, seconds: float = 60) -> str:
         """The rest of the first line that starts like this."""
 
         def found() -> str | None:
             return next((line.removeprefix(start) for line in self.lines if line.startswith(start)), None)
 
         with self.told:
-            self.told.wait_for(lambda: found() is not None or self.process.poll() is not None, seconds)
+            self.told.wait_for(lambda: found() is not None or self.silent, seconds)
             rest = found()
         assert rest is not None, f"it never said {start!r}, but {self.lines}"
         return rest
@@ -49,11 +52,11 @@ class Served:
         url = self.says("url ")
         if url.startswith("unix:"):
             sock = socket.socket(socket.AF_UNIX)
-            sock.settimeout(10)
+            sock.settimeout(60)
             sock.connect(url.removeprefix("unix:"))
             return sock
         parts = urlsplit(url)
-        return socket.create_connection((parts.hostname or "", parts.port or 0), 10)
+        return socket.create_connection((parts.hostname or "", parts.port or 0), 60)
 
     def ask(self, *pieces: bytes) -> bytes:
         """Send these bytes, end the sending side, and read the whole answer."""
@@ -69,8 +72,11 @@ class Served:
         return self.wait()
 
     def wait(self) -> int:
-        """Its exit code."""
-        return self.process.wait(30)
+        """Its exit code; then all that it said has been read."""
+        code = self.process.wait(60)
+        with self.told:
+            assert self.told.wait_for(lambda: self.silent, 60), "something that it started goes on"
+        return code
 
 
 @contextmanager
@@ -88,5 +94,5 @@ def served(script: str, *arguments: str) -> Iterator[Served]:
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
-        reader.join(10)
+            process.wait(60)
+        reader.join(60)

@@ -72,7 +72,7 @@ class Hold:
             self.seen.append(fire.job_id)
             self.inside += 1
             self.most = max(self.most, self.inside)
-        self.go.wait(10)
+        self.go.wait(60)
         with self.lock:
             self.inside -= 1
         ack()

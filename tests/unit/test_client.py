@@ -144,14 +144,14 @@ class TestUpdate:
         ready = threading.Barrier(2)
 
         def update(policy: dict[str, Any]) -> None:
-            ready.wait(5)
+            ready.wait(60)
             counter.client.update("a", policy=policy)
 
         threads = [threading.Thread(target=update, args=(policy,)) for policy in ({"grace": 7.0}, {"overlap": "queue"})]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
         assert counter.job().policy.to_dict() == {"grace": 7.0, "overlap": "queue"}
         assert counter.job().revision == 3
 

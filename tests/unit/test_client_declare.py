@@ -79,7 +79,7 @@ def test_two_processes_declare_at_once(counter: Counter) -> None:
     found: list[object] = []
 
     def declare() -> None:
-        ready.wait(5)
+        ready.wait(60)
         for number in range(10):
             try:
                 found.extend(counter.client.declare([declared(id=f"a{number}")]))
@@ -90,7 +90,7 @@ def test_two_processes_declare_at_once(counter: Counter) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(100)
     assert sorted(map(str, found)) == [f"a{number}" for number in range(10)]
     assert all(record.job is not None and record.job.revision == 1 for record in counter.client.list())
 

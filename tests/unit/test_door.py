@@ -56,13 +56,13 @@ def test_shut_waits_for_a_fire_on_its_way_in() -> None:
     class Slow(ListBroker):
         def enqueue(self, fire: Fire) -> None:
             inside.set()
-            go.wait(5)
+            go.wait(60)
             super().enqueue(fire)
 
     slow = Slow()
     door = Door(slow)
     threading.Thread(target=door.enqueue, args=(Fire("a"),)).start()
-    assert inside.wait(5)
+    assert inside.wait(60)
     found: list[int | None] = []
     shutting = threading.Thread(target=lambda: (door.shut(), found.append(slow.depth())))
     shutting.start()
@@ -71,7 +71,7 @@ def test_shut_waits_for_a_fire_on_its_way_in() -> None:
     with pytest.raises(Draining):
         door.enqueue(Fire("b"))
     go.set()
-    shutting.join(5)
+    shutting.join(60)
     assert found == [1]
 
 
@@ -88,7 +88,7 @@ def test_i16_under_a_storm_every_fire_is_refused_or_counted(memory: Broker) -> N
             except Draining:
                 refused.append(1)
 
-    def grown(count: int, seconds: float = 5) -> bool:
+    def grown(count: int, seconds: float = 60) -> bool:
         return until(lambda: len(taken) > count, seconds)
 
     threads = [threading.Thread(target=storm) for _ in range(4)]
@@ -103,7 +103,7 @@ def test_i16_under_a_storm_every_fire_is_refused_or_counted(memory: Broker) -> N
         door.open()
     over.set()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     assert memory.depth() == len(taken)
     assert refused
 
@@ -116,7 +116,7 @@ def test_a_broken_queue_leaves_nobody_inside() -> None:
         door.enqueue(Fire("a"))
     done = threading.Thread(target=door.shut)
     done.start()
-    done.join(2)
+    done.join(60)
     assert not done.is_alive()
     assert door.depth() is None
 

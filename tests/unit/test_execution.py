@@ -139,7 +139,7 @@ def test_fails_a_body_that_went_over_its_time() -> None:
     began = monotonic()
     run = ended(body, run_of(timeout=0.02), bind=True)
     assert (run.state, run.error) == (RunState.FAILED, "timed out after 0.02 s")
-    assert monotonic() - began < 5
+    assert monotonic() - began < 50
 
 
 def test_goes_by_the_jobs_timeout_before_the_tasks() -> None:
@@ -162,7 +162,7 @@ def test_ends_cancelled_when_it_was_asked_to_stop() -> None:
         while not run.cancelled():
             pass
 
-    threading.Thread(target=lambda: started.wait(5) and sign.put_up("by\nAnn")).start()
+    threading.Thread(target=lambda: started.wait(60) and sign.put_up("by\nAnn")).start()
     run = ended(body, sign=sign, bind=True)
     assert (run.state, run.error) == (RunState.CANCELLED, "by Ann")
 

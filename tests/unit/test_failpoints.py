@@ -23,7 +23,7 @@ def run(plans: str, passes: int) -> subprocess.CompletedProcess[str]:
         f"for n in range({passes}): failpoint('firing.claimed'); print(n, flush=True)"
     )
     return subprocess.run(
-        [sys.executable, "-c", script], env={VARIABLE: plans}, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", script], env={VARIABLE: plans}, capture_output=True, text=True, timeout=90, check=False
     )
 
 

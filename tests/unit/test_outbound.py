@@ -77,7 +77,7 @@ def ok(body: bytes, more: bytes = b"") -> bytes:
 
 def test_it_calls_and_tells_the_answer(peer: Callable[[Talk], Peer], outbound: Outbound) -> None:
     server = peer(says(ok(b"hello")))
-    answer = outbound.request("POST", f"{server.url}/x?y=1", headers={"X-One": "1"}, body=b"{}", deadline=5)
+    answer = outbound.request("POST", f"{server.url}/x?y=1", headers={"X-One": "1"}, body=b"{}", deadline=30)
     assert (answer.status, answer.ok, answer.body, answer.headers["x-tide"]) == (200, True, b"hello", "High")
     asked = server.asked[0].lower()
     assert asked.startswith(b"post /x?y=1 http/1.1\r\n")
@@ -95,7 +95,7 @@ def test_an_answer_of_any_status_is_an_answer() -> None:
 def test_it_follows_no_redirect(peer: Callable[[Talk], Peer], outbound: Outbound) -> None:
     elsewhere = peer(says(ok(b"")))
     server = peer(says(b"HTTP/1.1 307 Go\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % elsewhere.url.encode()))
-    assert outbound.request("GET", server.url, deadline=5).status == 307
+    assert outbound.request("GET", server.url, deadline=30).status == 307
     assert elsewhere.connections == 0
 
 
@@ -107,19 +107,19 @@ def test_it_ignores_the_proxies_of_its_environment(
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy.url)
     outbound = Outbound()
-    assert outbound.request("GET", server.url, deadline=5).body == b"from the server"
+    assert outbound.request("GET", server.url, deadline=30).body == b"from the server"
     outbound.close()
 
 
 @pytest.mark.parametrize("length", [10, 1000])
 def test_a_long_answer_is_cut(length: int, peer: Callable[[Talk], Peer], outbound: Outbound) -> None:
     server = peer(says(ok(b"x" * 100_000)))
-    assert outbound.request("GET", server.url, deadline=5, max_bytes=length).body == b"x" * length
+    assert outbound.request("GET", server.url, deadline=30, max_bytes=length).body == b"x" * length
 
 
 def drip(client: socket.socket) -> None:
     client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    for _ in range(100):
+    for _ in range(1000):
         client.sendall(b"x")
         time.sleep(0.05)
 
@@ -136,16 +136,18 @@ def test_the_deadline_is_one_for_the_whole_call_however_slowly_bytes_drip(
     server = peer(talk)
     start = time.monotonic()
     with pytest.raises(OutboundError) as caught:
-        outbound.request("POST", server.url, body=b"x", deadline=0.3)
-    assert time.monotonic() - start < 1.5
+        outbound.request("POST", server.url, body=b"x", deadline=2)
+    assert time.monotonic() - start < 30
     assert caught.value.sent, "the other side may have acted"
 
 
 def test_what_was_never_connected_was_never_sent(outbound: Outbound) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with pytest.raises(OutboundError) as caught:
-        outbound.request("POST", f"http://127.0.0.1:{port}/x", body=b"x", deadline=2)
+    # It is bound and does not listen, so that nobody else can listen there either.
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}/x"
+        with pytest.raises(OutboundError) as caught:
+            outbound.request("POST", url, body=b"x", deadline=30)
     assert not caught.value.sent
 
 
@@ -232,9 +234,9 @@ def test_it_may_be_used_by_many_threads_each_with_its_own_deadline(
             found.append(type(error))
 
     threads = [threading.Thread(target=call, args=(slow.url, 0.4))]
-    threads += [threading.Thread(target=call, args=(quick.url, 5.0)) for _ in range(8)]
+    threads += [threading.Thread(target=call, args=(quick.url, 60.0)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     assert sorted(map(str, found)) == sorted(map(str, [OutboundError, *[b"quick"] * 8]))

@@ -12,6 +12,7 @@ import pytest
 
 from hermes_cron.errors import AddressInUse, ConfigError
 from hermes_cron.server import SETTINGS, command_line, listen, url_of
+from tests.unit.parts import until
 from tests.unit.served import served
 
 APP = """
@@ -123,7 +124,7 @@ server.serve(lambda: app, bind="127.0.0.1:0", workers=2, on_start=lambda: say("s
 """
         )
         with served(script) as new:
-            new.says("start ")
+            assert until(lambda: len([line for line in new.lines if line.startswith("start")]) == 2)
             assert new.ask(GET)
             assert new.end() == 0
             assert len([line for line in new.lines if line.startswith("start")]) == 2

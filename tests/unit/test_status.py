@@ -129,7 +129,7 @@ def test_opens_the_store_at_the_first_question_and_once(broker: ListBroker, stor
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert opened == [1]
 
 

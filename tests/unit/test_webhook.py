@@ -331,5 +331,5 @@ def test_i2_imports_no_store_no_queue_and_no_client() -> None:
         "rooms = {'store', 'verify', 'providers', 'worker', 'firing', 'outbound', 'bootstrap'}\n"
         "print(sorted(heavy & set(sys.modules)), sorted(r for r in rooms if f'hermes_cron.{r}' in sys.modules))"
     )
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=90, check=True)
     assert ran.stdout.strip() == "[] []"

@@ -88,7 +88,7 @@ def test_a_held_early_fire_runs_at_its_instant(shop: Shop) -> None:
 
     def fire_due(fire: Fire, ack: Ack) -> float | None:
         asked.append(time.monotonic() - began)
-        return 0.3 if len(asked) == 1 else ack()
+        return 3.0 if len(asked) == 1 else ack()
 
     worker = shop.worker(fire_due)
     worker.start()
@@ -97,13 +97,13 @@ def test_a_held_early_fire_runs_at_its_instant(shop: Shop) -> None:
     assert until(lambda: len(worker._held) == 1)
     assert (delivery.acked, worker.busy()) == (0, 1)
     assert until(lambda: len(asked) == 2)
-    assert 0.28 <= asked[1] <= 1.5
+    assert 2.98 <= asked[1] <= SWEEP_S, "no sweep was needed"
     assert until(lambda: worker.busy() == 0)
     assert delivery.acked == 1
 
 
 def test_held_fires_run_in_the_order_of_their_instants(shop: Shop) -> None:
-    waits = {"late": 0.25, "soon": 0.1, "next": 0.15}
+    waits = {"late": 3.0, "soon": 1.0, "next": 2.0}
     seen: list[str] = []
 
     def fire_due(fire: Fire, ack: Ack) -> float | None:
@@ -144,14 +144,15 @@ def test_i16_the_sweep_finds_a_run_whose_worker_died(shop: Shop) -> None:
 
 
 def test_the_sweep_goes_on_as_slots_come_free(shop: Shop) -> None:
-    for number in range(50):
+    for number in range(16):
         add(shop.store, f"a{number}", task="t")
     shop.clock.advance(900)
     ran: list[str] = []
-    worker = shop.whole({"t": lambda run: ran.append(run.job_id)}, concurrency=4)
+    worker = shop.whole({"t": lambda run: ran.append(run.job_id)}, concurrency=2)
     worker.start()
-    assert until(lambda: len(ran) == 50, SWEEP_S - 3)
-    assert sorted(ran) == sorted(f"a{number}" for number in range(50))
+    # As many as there are slots at each sweep would take eight of them, and a hundred seconds.
+    assert until(lambda: len(ran) == 16)
+    assert sorted(ran) == sorted(f"a{number}" for number in range(16))
 
 
 @pytest.mark.parametrize("error", [StoreError("damaged"), ZeroDivisionError(), SystemExit(1)])
@@ -169,7 +170,7 @@ def test_i17_poison_jobs_starve_no_others(shop: Shop, error: BaseException) -> N
             raise error
 
     shop.whole({"t": lambda run: ran.append(run.job_id)}, check=check, concurrency=2).start()
-    assert until(lambda: len(ran) == 12, SWEEP_S - 5)
+    assert until(lambda: len(ran) == 12)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +222,7 @@ def test_i17_goes_on_consuming_when_its_queue_breaks_in_a_way_that_nobody_foresa
     odd, seen = Odd(), list[str]()
     shop.worker(lambda fire, ack: seen.append(fire.job_id), odd).start()
     odd.enqueue(Fire("a"))
-    assert until(lambda: seen == ["a"], 10)
+    assert until(lambda: seen == ["a"])
 
 
 def test_the_sweep_survives_a_store_that_is_away(
@@ -255,7 +256,7 @@ def test_i16_a_reconcile_that_fails_or_hangs_keeps_no_sweep(shop: Shop) -> None:
 
     def reconcile(full: bool = False, cancel_orphans: bool = False) -> Any:
         entered.set()
-        hangs.wait(10)
+        hangs.wait(60)
         raise ValueError("a bug in a plugin")
 
     shop.scheduler.reconcile = reconcile  # type: ignore[method-assign]
@@ -265,7 +266,7 @@ def test_i16_a_reconcile_that_fails_or_hangs_keeps_no_sweep(shop: Shop) -> None:
     shop.clock.advance(900)
     worker.awake()
     assert until(lambda: ran == ["a"])
-    assert entered.wait(5)
+    assert entered.wait(60)
     assert until(lambda: worker.busy() == 1)
     hangs.set()
     assert until(lambda: worker.busy() == 0)
@@ -286,7 +287,7 @@ def test_i5_two_workers_run_each_fire_once(shop: Shop) -> None:
     for number in range(20):
         broker.enqueue(Fire(f"a{number}"))
         broker.enqueue(Fire(f"a{number}"))
-    assert until(lambda: len(ran) >= 20 and broker.depth() == 0, 10)
+    assert until(lambda: len(ran) >= 20 and broker.depth() == 0)
     assert until(lambda: not any(worker.busy() for worker in shop.open))
     assert sorted(ran) == sorted(f"a{number}" for number in range(20))
     broker.close()

@@ -75,7 +75,7 @@ class Cli:
         file = self.home / "hermes-cron.db"
         if not file.exists():
             return {}
-        with sqlite3.connect(file) as store:
+        with sqlite3.connect(file, timeout=60) as store:
             names = [name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
             return {name: store.execute(f"SELECT * FROM {name}").fetchall() for name in names}
 
@@ -84,7 +84,7 @@ def work(store: Store, job_id: str, state: RunState = RunState.SUCCEEDED, error:
     """Be the worker for one run of this job, as soon as there is one to claim."""
     claimer = Claimer("worker:1", LEASE)
     claim_it = partial(claim, fire=Fire(job_id), claimer=claimer)
-    for _ in range(500):
+    for _ in range(6000):
         run = store.change(job_id, claim_it).run
         if run is not None:
             break

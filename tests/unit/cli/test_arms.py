@@ -37,13 +37,13 @@ def agent(place: Place, cli: Cli) -> Caller:
 
 
 @pytest.fixture
-def away(cli: Cli) -> str:
-    """A NAS that is not there."""
+def away(cli: Cli) -> Iterator[str]:
+    """A NAS that is not there: its port is bound, and nobody listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    cli.before = chronos(url, "token")
-    return url
+        cli.before = chronos(url, "token")
+        yield url
 
 
 def test_i11_it_arms_what_it_adds_before_it_answers(cli: Cli, agent: Caller) -> None:

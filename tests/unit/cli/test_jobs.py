@@ -133,7 +133,7 @@ def test_it_waits_for_the_outcome_of_a_run(cli: Cli, store: Store) -> None:
     cli.add()
     worker = threading.Thread(target=work, args=(store, "ping", RunState.SUCCEEDED, "", '"up"'))
     worker.start()
-    answer = cli.good("jobs", "run", "ping", "--wait", "20s")
+    answer = cli.good("jobs", "run", "ping", "--wait", "100s")
     worker.join()
     assert answer.out.startswith("ping succeeded in ")
     assert 'result  "up"' in answer.out
@@ -143,7 +143,7 @@ def test_it_exits_1_when_the_run_it_waits_for_failed(cli: Cli, store: Store) -> 
     cli.add()
     worker = threading.Thread(target=work, args=(store, "ping", RunState.FAILED, "no route to host"))
     worker.start()
-    answer = cli("jobs", "run", "ping", "--wait", "20", "--json")
+    answer = cli("jobs", "run", "ping", "--wait", "100", "--json")
     worker.join()
     assert answer.code == 1
     assert (answer.json["state"], answer.json["reason"], len(answer.json["runs"])) == ("failed", "no route to host", 1)

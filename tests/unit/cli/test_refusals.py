@@ -177,7 +177,7 @@ def test_it_can_be_interrupted_while_it_waits(home: Cli) -> None:
         assert process.poll() is None
         threading.Event().wait(0.02)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in err
 
@@ -186,7 +186,7 @@ def test_it_can_be_interrupted_while_it_waits(home: Cli) -> None:
 @pytest.mark.parametrize("words", [[b"jobs", b"show", b"\xff\xfe"], [b"jobs", b"pause", b"ping", b"--reason", b"\xff"]])
 def test_it_takes_arguments_that_are_no_utf8(home: Cli, words: list[bytes]) -> None:
     process = start(home, *words)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode in (0, 1)
     assert b"Traceback" not in err
 
@@ -196,7 +196,7 @@ def test_it_minds_no_reader_that_leaves(home: Cli) -> None:
     process = start(home, "jobs", "list", "--json")
     assert process.stdout is not None
     process.stdout.close()
-    assert process.wait(30) in (0, 1)
+    assert process.wait(60) in (0, 1)
     assert process.stderr is not None
     assert b"Traceback" not in process.stderr.read()
 

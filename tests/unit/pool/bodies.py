@@ -27,6 +27,11 @@ if breaks := os.environ.get("HERMES_CRON_TEST_BREAK"):
     raise ImportError("the database is away")
 
 
+if hold := os.environ.get("HERMES_CRON_TEST_HOLD"):
+    while Path(hold).exists():
+        time.sleep(0.01)
+
+
 @app.task(name="whoami", bind=True)
 def whoami(run: Run, **args: Any) -> dict[str, Any]:
     return {
@@ -48,8 +53,10 @@ def fail() -> None:
 
 
 @app.task(name="wait", bind=True)
-def wait(run: Run, seconds: float = 30.0) -> str:
+def wait(run: Run, seconds: float = 60.0, note: str = "") -> str:
     """Until it is told to stop."""
+    if note:
+        Path(note).touch()
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if run.cancelled():
@@ -87,10 +94,10 @@ def die(how: str) -> None:
         os.closerange(3, 64)
     elif how == "forge":
         os.write(3, b'{"ended": {"state": "abandoned", "error": "", "result": "", "deadline": null}}\n')
-        time.sleep(30)
+        time.sleep(100)
     elif how == "garble":
         os.write(3, b"[1]\n")
-        time.sleep(30)
+        time.sleep(100)
 
 
 @app.task(name="eat")
@@ -122,7 +129,7 @@ def terminate() -> int | None:
     process.start()
     begun.wait()
     process.terminate()
-    process.join(10)
+    process.join(60)
     return process.exitcode
 
 

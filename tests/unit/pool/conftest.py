@@ -49,9 +49,9 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     monkeypatch.chdir(PROJECT)
     made: list[Pool] = []
 
-    def make_pool(concurrency: int = 1, most_runs: int = 100, **tasks: Task) -> Warm:
+    def make_pool(concurrency: int = 1, most_runs: int = 100, grace: float = GRACE, **tasks: Task) -> Warm:
         load = Load("tests.unit.pool.bodies:app", TaskSettings(), 20)
-        pool = Pool(load, tasks, concurrency, grace=GRACE, most_runs=most_runs)
+        pool = Pool(load, tasks, concurrency, grace=grace, most_runs=most_runs)
         made.append(pool)
         pool.start()
         return Warm(pool)
@@ -75,7 +75,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def gone(pids: list[int], seconds: float = 2.0) -> bool:
+def gone(pids: list[int], seconds: float = 60.0) -> bool:
     """Whether all of them are gone in time."""
     until = time.monotonic() + seconds
     while any(map(alive, pids)) and time.monotonic() < until:
@@ -83,7 +83,7 @@ def gone(pids: list[int], seconds: float = 2.0) -> bool:
     return not any(map(alive, pids))
 
 
-def noted(path: Path, seconds: float = 10.0) -> list[int]:
+def noted(path: Path, seconds: float = 60.0) -> list[int]:
     """The process ids that a body noted."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hermes_cron.execution import MAX_RESULT_BYTES
-from hermes_cron.pool.attended import TERM_S
 from hermes_cron.run import Run, RunState, StopSign
 from hermes_cron.task import Task
-from tests.unit.parts import NOON, until
-from tests.unit.pool.conftest import GRACE, Make, Warm, alive, gone, noted
+from tests.unit.parts import NOON, ends_within, until
+from tests.unit.pool.conftest import Make, Warm, alive, gone, noted
 
 pytestmark = [
     pytest.mark.processes,
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes: it looks into /proc"),
 ]
-HARD = GRACE + TERM_S
 
 
 def pid_of(warm: Warm) -> int:
@@ -51,15 +51,18 @@ def test_one_child_runs_one_run_after_another(warm: Warm) -> None:
     assert len({pid_of(warm) for _ in range(5)}) == 1
 
 
-def test_a_child_is_replaced_after_so_many_runs_and_serves_until_the_next_is_ready(make: Make) -> None:
+def test_a_child_is_replaced_after_so_many_runs_and_serves_until_the_next_is_ready(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hold = tmp_path / "hold"
+    monkeypatch.setenv("HERMES_CRON_TEST_HOLD", str(hold))
     warm = make(most_runs=3)
-    pids: list[int] = []
-    while len(set(pids)) < 2:
-        pids.append(pid_of(warm))
-        time.sleep(0.005)
-        assert len(pids) < 2000
-    assert pids.index(pids[-1]) > 3, "no slot waits for a start"
-    assert gone(pids[:1], 5)
+    first = pid_of(warm)
+    hold.touch()
+    assert {pid_of(warm) for _ in range(10)} == {first}, "no slot waits for a start"
+    hold.unlink()
+    assert until(lambda: pid_of(warm) != first)
+    assert gone([first])
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,7 @@ def test_a_body_that_forges_its_end_gets_no_other_than_runs_have(warm: Warm) -> 
     assert "cannot be read" in ended.error
     started = time.monotonic()
     assert warm.run("answer", size=1).result == '"x"', "it is not handed to a process whose body goes on"
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 50
 
 
 def test_the_end_of_its_keeper_is_the_end_of_a_body(warm: Warm, tmp_path: Path) -> None:
@@ -153,28 +156,32 @@ def test_a_child_that_dies_while_it_has_nothing_to_do_is_replaced(warm: Warm) ->
     assert json.loads(ended.result)["pid"] != first
 
 
-def test_a_cancelled_body_is_told_and_ends_as_it_likes(warm: Warm) -> None:
-    pid_of(warm)
-    sign = StopSign()
-    threading.Timer(0.2, sign.put_up, ("by Ann",)).start()
-    ended = warm.run("wait", sign=sign)
+def once(note: Path, act: Callable[[], object]) -> None:
+    """Do this once a body has noted that it has begun."""
+    threading.Thread(target=lambda: until(note.exists) and act()).start()
+
+
+def test_a_cancelled_body_is_told_and_ends_as_it_likes(make: Make, tmp_path: Path) -> None:
+    warm, sign, note = make(grace=60), StopSign(), tmp_path / "note"
+    once(note, lambda: sign.put_up("by Ann"))
+    ended = warm.run("wait", sign=sign, note=str(note))
     assert (ended.state, ended.error, ended.result) == (RunState.CANCELLED, "by Ann", '"told"')
     assert not sign.inside
 
 
-def test_a_body_whose_worker_drains_is_told_so(warm: Warm) -> None:
-    pid_of(warm)
-    sign = StopSign()
-    threading.Timer(0.2, sign.put_up, ("its worker drains",), {"hand_back": True}).start()
-    ended = warm.run("wait", sign=sign)
+def test_a_body_whose_worker_drains_is_told_so(make: Make, tmp_path: Path) -> None:
+    warm, sign, note = make(grace=60), StopSign(), tmp_path / "note"
+    once(note, lambda: sign.put_up("its worker drains", hand_back=True))
+    ended = warm.run("wait", sign=sign, note=str(note))
     assert (ended.state, ended.error, sign.hand_back) == (RunState.CANCELLED, "its worker drains", True)
 
 
-def test_a_body_is_told_that_its_time_is_over(warm: Warm) -> None:
+def test_a_body_is_told_that_its_time_is_over(make: Make) -> None:
+    warm = make(grace=60)
     started = time.monotonic()
     ended = warm.run("wait", timeout=0.3)
     assert (ended.state, ended.error) == (RunState.FAILED, "timed out after 0.3 s")
-    assert time.monotonic() - started < 0.3 + GRACE
+    assert time.monotonic() - started < 50
 
 
 def test_the_timeout_of_the_task_counts_where_the_job_has_none(make: Make, tmp_path: Path) -> None:
@@ -186,7 +193,7 @@ def test_the_timeout_of_the_task_counts_where_the_job_has_none(make: Make, tmp_p
 @pytest.mark.parametrize("why", ["timeout", "cancel", "drain"])
 def test_a_body_that_ignores_everything_is_killed_with_all_it_started(warm: Warm, tmp_path: Path, why: str) -> None:
     note, sign, ended = tmp_path / "note", StopSign(), list[Run]()
-    timeout = 0.3 if why == "timeout" else None
+    timeout = 3.0 if why == "timeout" else None
     body = threading.Thread(
         target=lambda: ended.append(warm.run("deaf", timeout, sign, note=str(note), children=3))
     )  # fmt: skip
@@ -198,9 +205,9 @@ def test_a_body_that_ignores_everything_is_killed_with_all_it_started(warm: Warm
         sign.put_up("by Ann", hand_back=why == "drain")
     started = time.monotonic()
     body.join()
-    assert time.monotonic() - started < 0.3 + HARD + 2
+    assert time.monotonic() - started < 60
     expected = {
-        "timeout": (RunState.FAILED, "timed out after 0.3 s, and was killed"),
+        "timeout": (RunState.FAILED, "timed out after 3 s, and was killed"),
         "cancel": (RunState.CANCELLED, "by Ann"), "drain": (RunState.CANCELLED, "by Ann"),
     }  # fmt: skip
     assert (ended[0].state, ended[0].error) == expected[why]
@@ -210,28 +217,28 @@ def test_a_body_that_ignores_everything_is_killed_with_all_it_started(warm: Warm
 
 def test_a_body_that_is_not_deaf_to_sigterm_may_clean_up(warm: Warm, tmp_path: Path) -> None:
     note = tmp_path / "note"
-    ended = warm.run("deaf", 0.2, note=str(note), ignore=False)
-    assert (ended.state, ended.error) == (RunState.FAILED, "timed out after 0.2 s")
+    ended = warm.run("deaf", 2.0, note=str(note), ignore=False)
+    assert (ended.state, ended.error) == (RunState.FAILED, "timed out after 2 s")
     assert Path(f"{note}.finally").exists()
     assert gone(noted(note)), "a process that had to be ended is not used again"
 
 
 def test_a_frozen_child_is_killed_at_its_time(warm: Warm, tmp_path: Path) -> None:
     note, ended = tmp_path / "note", list[Run]()
-    body = threading.Thread(target=lambda: ended.append(warm.run("deaf", 1.0, note=str(note))))
+    body = threading.Thread(target=lambda: ended.append(warm.run("deaf", 4.0, note=str(note))))
     body.start()
     pids = noted(note)
     os.kill(pids[0], signal.SIGSTOP)
     body.join()
-    assert ended[0].error == "timed out after 1 s, and was killed"
+    assert ended[0].error == "timed out after 4 s, and was killed"
     assert gone(pids)
 
 
-def test_a_signal_that_was_meant_for_the_whole_service_ends_no_body(warm: Warm) -> None:
-    pid, ended = pid_of(warm), list[Run]()
-    body = threading.Thread(target=lambda: ended.append(warm.run("wait", seconds=0.6)))
+def test_a_signal_that_was_meant_for_the_whole_service_ends_no_body(warm: Warm, tmp_path: Path) -> None:
+    pid, note, ended = pid_of(warm), tmp_path / "note", list[Run]()
+    body = threading.Thread(target=lambda: ended.append(warm.run("wait", seconds=1.0, note=str(note))))
     body.start()
-    time.sleep(0.2)
+    assert until(note.exists)
     for process in (keeper_of(pid), pid):
         os.kill(process, signal.SIGTERM)
     body.join()
@@ -262,7 +269,7 @@ def test_a_stopped_pool_leaves_no_process_and_hands_back_what_still_ran(make: Ma
     pids = noted(note)
     sign.put_up("its worker drains", hand_back=True)
     warm.pool.stop()
-    body.join(5)
+    body.join(60)
     assert ended[0].state is RunState.CANCELLED
     assert gone([idle, *pids])
     late = StopSign()
@@ -278,20 +285,21 @@ def test_an_app_that_cannot_be_loaded_is_one_error_failed_runs_and_no_loop(
 ) -> None:
     monkeypatch.setenv("HERMES_CRON_TEST_BREAK", how)
     monkeypatch.setenv("HERMES_CRON_TEST_STARTS", str(tmp_path / "starts"))
+    started = time.monotonic()
     warm = make(2)
     with caplog.at_level(logging.INFO):
         ended = [warm.run("answer") for _ in range(3)]
-        started = time.monotonic()
-        ended.append(warm.run("answer"))
-        assert time.monotonic() - started < 0.1
+        # Between two starts a run fails at once, and waits for neither.
+        assert ends_within(0.1, lambda: ended.append(warm.run("answer")), tries=10)
     assert {run.state for run in ended} == {RunState.FAILED}
     assert all(words in run.error for run in ended)
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == 1
     assert words in errors[0].getMessage()
-    assert len((tmp_path / "starts").read_text().splitlines()) <= 3, "it waits longer each time"
+    starts = len((tmp_path / "starts").read_text().splitlines())
+    assert starts <= 2 + math.log2(1 + time.monotonic() - started), "it waits for twice as long each time"
     monkeypatch.delenv("HERMES_CRON_TEST_BREAK")
-    assert until(lambda: warm.run("answer").state is RunState.SUCCEEDED, 15), "and it recovers by itself"
+    assert until(lambda: warm.run("answer").state is RunState.SUCCEEDED), "and it recovers by itself"
 
 
 def test_many_slots_run_beside_each_other(make: Make) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -18,6 +19,8 @@ from hermes_cron.rules.progress import Ended, Lost
 from hermes_cron.run import Run, RunState
 from hermes_cron.schedule import Schedule
 from tests.unit.rules.world import DAY, HOUR, MINUTE, SECOND, World
+
+pytestmark = pytest.mark.timeout(900)
 
 SCHEDULES = [
     Schedule("every", "every 15m"),

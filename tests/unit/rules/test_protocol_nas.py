@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -14,6 +15,8 @@ from hermes_cron.job import Job
 from hermes_cron.rules import arms, change
 from hermes_cron.schedule import Schedule
 from tests.unit.rules.world import HOUR, MINUTE, SECOND, World, job_of
+
+pytestmark = pytest.mark.timeout(900)
 
 JOBS = [
     job_of(Schedule("every", "every 10m", anchor="completion")),

@@ -21,6 +21,7 @@ from hermes_cron.simulation.stage import Stage
 from hermes_cron.simulation.tally import Tally
 from tests.unit.parts import NOON
 
+pytestmark = pytest.mark.timeout(900)
 SINCE = datetime(2026, 3, 27, 0, 0, 30, tzinfo=UTC)
 """Two days before the clocks of Lisbon go forward."""
 

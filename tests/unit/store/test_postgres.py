@@ -93,7 +93,7 @@ def name() -> str:
 def admin(name: str) -> Iterator[Any]:
     """A connection beside the store's, and a schema for it."""
     try:
-        connection = psycopg.connect(SERVER, connect_timeout=3, autocommit=True)
+        connection = psycopg.connect(SERVER, connect_timeout=30, autocommit=True)
     except psycopg.OperationalError as error:
         pytest.skip(f"postgres: no server answers ({str(error).splitlines()[0]})")
     with connection:
@@ -139,7 +139,7 @@ def test_a_change_whose_commit_was_not_answered_is_applied_once(admin: Any, name
 
 @pytest.mark.postgres
 def test_a_server_that_falls_silent_is_given_up_and_then_found_again(admin: Any, name: str) -> None:
-    with closing(Proxy()) as proxy, closing(open_store(url_of(name, proxy.port), deadline=0.2)) as store:
+    with closing(Proxy()) as proxy, closing(open_store(url_of(name, proxy.port), deadline=2)) as store:
         assert store.change("_wake.1", one_more) == 1
         proxy.silent = True
         with pytest.raises(StoreError, match="no answer within the deadline"):
@@ -165,11 +165,13 @@ def test_another_programs_schema_is_left_alone(admin: Any, name: str) -> None:
 
 
 def test_a_server_that_is_away_is_named_without_the_password() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    store = open_store(f"postgresql://user:hush-hush@127.0.0.1:{port}/cron")
-    with pytest.raises(StoreError, match=rf"The store postgresql://127\.0\.0\.1:{port}/cron failed") as caught:
-        store.now()
+    # Its port is bound, and nobody listens.
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        store = open_store(f"postgresql://user:hush-hush@127.0.0.1:{port}/cron")
+        with pytest.raises(StoreError, match=rf"The store postgresql://127\.0\.0\.1:{port}/cron failed") as caught:
+            store.now()
     assert "hush-hush" not in str(caught.value) + repr(caught.value.__cause__)
 
 

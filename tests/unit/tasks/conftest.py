@@ -55,7 +55,7 @@ def target() -> Iterator[Target]:
             names = {name.lower(): value for name, value in self.headers.items()}
             here.asked.append((self.command, self.path, names, body))
             if here.gate is not None:
-                here.gate.wait(10)
+                here.gate.wait(100)
             self.send_response(here.status)
             for name, value in here.headers.items():
                 self.send_header(name, value)
@@ -78,10 +78,10 @@ def target() -> Iterator[Target]:
         here.gate.set()
     server.shutdown()
     server.server_close()
-    thread.join(5)
+    thread.join(60)
 
 
-def wait_for(answer: Callable[[], bool], seconds: float = 10.0) -> bool:
+def wait_for(answer: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether it became so in time: for other processes, to which no clock can be passed."""
     until = time.monotonic() + seconds
     while not answer():

