@@ -242,7 +242,7 @@ def test_goes_on_watching_whatever_goes_wrong(unit: Unit) -> None:
 
 
 def test_a_stopped_watch_ends_nothing(unit: Unit) -> None:
-    exit_ = unit.exit(0.2)
+    exit_ = unit.exit(5.0)
     exit_.start()
     exit_.stop()
     assert until(lambda: not any(thread.name == "hermes-cron-idle" for thread in threading.enumerate()))

@@ -23,14 +23,14 @@ def test_one_of_many_at_once_stands_whole() -> None:
         sign, ready = StopSign(), threading.Barrier(4)
 
         def put_up(number: int, sign: StopSign = sign, ready: threading.Barrier = ready) -> None:
-            ready.wait(5)
+            ready.wait(60)
             sign.put_up(str(number), hand_back=number % 2 == 1)
 
         threads = [threading.Thread(target=put_up, args=(number,)) for number in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(5)
+            thread.join(60)
         assert sign.hand_back == (int(sign.reason) % 2 == 1)
 
 

@@ -81,7 +81,7 @@ def test_an_instant_survives_its_text_and_its_microseconds(instant: datetime) ->
 
 def test_the_clocks_are_aware_and_go_forward() -> None:
     assert clock.utc_now().tzinfo is UTC
-    assert abs(clock.utc_now().timestamp() - time.time()) < 5
+    assert abs(clock.utc_now().timestamp() - time.time()) < 60
     assert clock.monotonic() <= clock.monotonic()
     assert clock.boot_seconds() <= clock.boot_seconds()
 

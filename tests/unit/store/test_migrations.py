@@ -112,7 +112,7 @@ def test_it_keeps_every_fire_and_run_of_a_store_of_schema_1(url: str) -> None:
 
 
 def test_many_who_open_it_at_once_lead_it_on_once(url: str) -> None:
-    stores = [open_store(url) for _ in range(6)]
+    stores = [open_store(url, deadline=60) for _ in range(6)]
     found: list[object] = []
 
     def look(store: Store) -> None:
