@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import subprocess
@@ -33,3 +34,15 @@ def brood(run: Run, stuck: bool = False) -> None:
     if stuck:
         ctypes.PyDLL(None).sleep(120)
     time.sleep(120)
+
+
+@app.task(name="speak")
+def speak(killed: bool = False) -> None:
+    """Says what it can in all the ways there are."""
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+    print("<b>bold \x1b[2J")
+    print("the token is", os.environ["HERMES_CRON_CRON__CHRONOS__ACCESS_TOKEN"])
+    logging.getLogger("speaker").warning("logged")
+    if killed:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -17,6 +17,7 @@ from typing import Any
 
 from hermes_cron.app import HermesCron
 from hermes_cron.run import Run
+from hermes_cron.tasks.shell import Shell
 
 app = HermesCron("bodies")
 if breaks := os.environ.get("HERMES_CRON_TEST_BREAK"):
@@ -139,3 +140,15 @@ def say(text: str, times: int = 1) -> None:
     print("to stderr", file=sys.stderr)
     os.write(1, b'{"ended": {"state": "failed"}}\n')
     logging.getLogger("bodies").warning("logged by %s", "a body")
+
+
+@app.task(name="last_words", bind=True)
+def last_words(run: Run, how: str) -> None:
+    """Says something in each of the ways there are, and is gone."""
+    print("printed before")
+    logging.getLogger("bodies").warning("logged before")
+    Shell(enabled=True)(run, ["echo", "said by a command"])
+    if how == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        ctypes.PyDLL(None).sleep(120)
+    die(how)

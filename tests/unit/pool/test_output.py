@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import logging
 import time
+from typing import Any
 
 import pytest
 
 from hermes_cron.logs import Human
+from hermes_cron.output import Output
 from hermes_cron.pool.output import MAX_BYTES, ChildOutput
-from hermes_cron.run import RunState
+from hermes_cron.run import Run, RunState
 from tests.unit.pool.conftest import Warm
 
 
@@ -93,3 +95,71 @@ def test_what_is_logged_by_a_child_keeps_its_level_and_name(log: pytest.LogCaptu
     assert stream.getvalue().endswith("mine: 50 % of %s\n")
     output.log(logging.ERROR, "a\nname", "text")
     assert "\n" not in log.records[-1].name
+
+
+def said(run: Run) -> list[tuple[str, str, str]]:
+    assert run.output is not None
+    return [(line.source, line.level, line.text) for line in run.output.lines]
+
+
+def test_what_is_printed_logged_and_said_by_commands_is_its_runs(log: pytest.LogCaptureFixture) -> None:
+    output = ChildOutput(("hunter2",))
+    output.stdout(b"to nobody\n")
+    output.said("stdout", "to nobody\n")
+    output.begin("run a:1")
+    output.stdout(b"one\ntw")
+    output.stderr(b"oh hunter2\n")
+    output.log(logging.WARNING, "mine\x1b", "late\nby far")
+    output.said("stdout", "\xc3\xa9\n")
+    found = output.end()
+    assert [(line.source, line.level, line.text) for line in found.lines] == [
+        ("stdout", "", "one"), ("stderr", "", "oh ***"), ("mine\\x1b", "warning", "late\nby far"),
+        ("stdout", "", "twé"),
+    ]  # fmt: skip
+    assert "é" not in log.text, "what a command said is not for the log"
+    output.begin("run a:2")
+    assert output.end() == Output()
+
+
+@pytest.mark.parametrize("bad", [("stdin", "x"), ("stdout", 1), (None, None), ("stdout", "€")])
+def test_what_no_command_can_have_said_is_refused(bad: tuple[Any, Any]) -> None:
+    output = ChildOutput()
+    output.begin("run a:1")
+    with pytest.raises((TypeError, ValueError)):
+        output.said(*bad)
+
+
+@pytest.mark.processes
+def test_a_run_comes_back_with_what_it_said(warm: Warm) -> None:
+    ended = warm.run("print", text="hello\nthere\n")
+    printed = [text for source, _, text in said(ended) if source == "stdout"]
+    assert printed == ["hello", "there", '{"ended": {"state": "failed"}}']
+    assert ("stderr", "", "to stderr") in said(ended)
+    assert ("bodies", "warning", "logged by a body") in said(ended)
+    assert said(warm.run("answer")) == [], "and the next one with nothing of it"
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("how", ["kill", "exit", "segfault"])
+def test_a_run_that_is_killed_keeps_what_it_had_said(warm: Warm, how: str) -> None:
+    ended = warm.run("last_words", how=how)
+    assert ended.state is RunState.ABANDONED
+    assert ("stdout", "", "printed before") in said(ended)
+    assert ("bodies", "warning", "logged before") in said(ended)
+    assert ("stdout", "", "said by a command") in said(ended)
+
+
+@pytest.mark.processes
+def test_a_run_that_is_killed_at_its_time_keeps_what_it_had_said(warm: Warm) -> None:
+    ended = warm.run("last_words", timeout=1.0, how="deaf")
+    assert (ended.state, ended.error) == (RunState.FAILED, "timed out after 1 s, and was killed")
+    assert ("stdout", "", "printed before") in said(ended)
+
+
+@pytest.mark.processes
+def test_of_ten_megabytes_a_run_has_the_beginning_and_the_end(warm: Warm) -> None:
+    ended = warm.run("print", text="x" * 1023 + "\n", times=10_240)
+    assert ended.output is not None
+    assert ended.output.left_out > 10_000_000
+    assert len(ended.output.to_text()) < 2 * MAX_BYTES
+    assert '{"ended": {"state": "failed"}}' in [text for _, _, text in said(ended)]
