@@ -56,6 +56,16 @@ def test_the_ten_lines_are_about_ten() -> None:
     assert len([line for line in block("module reports.py").splitlines() if line.strip()]) <= 10
 
 
+def test_the_tests_of_the_ten_lines_pass(folder: Path) -> None:
+    (folder / "test_reports.py").write_text(block("module test_reports.py"), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=100, check=False,
+        env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"},
+    )  # fmt: skip
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
 def test_the_example_configuration_is_one(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(block("config"), encoding="utf-8")
