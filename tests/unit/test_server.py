@@ -158,7 +158,7 @@ def stop():
     time.sleep(2)
     say("stopped")
 
-server.serve(lambda: app, bind="127.0.0.1:0", graceful_seconds=8, on_stop=stop, on_listen=listening)
+server.serve(lambda: app, bind="127.0.0.1:0", graceful_seconds=60, on_stop=stop, on_listen=listening)
 """
         )
         with served(script) as new:

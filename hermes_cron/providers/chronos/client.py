@@ -144,6 +144,8 @@ class NasClient:
         objection = self.standing.objection()
         if objection is not None:
             raise objection
+        # Loading what makes the calls takes a while at the first of them, which is not to be taken from its time.
+        self._pool()
         until = monotonic() + min(seconds, contract.CALL_DEADLINE_S)
         token = self._token.read(until - monotonic())
         answer = self._send(method, path, token, body, until, max_bytes)
@@ -178,6 +180,5 @@ class NasClient:
         with self._lock:
             if self._outbound is None:
                 self._outbound = Outbound(connections=CONCURRENCY + 4)
-                # Loading it takes a while, which is not to be taken from the call's time.
                 self._outbound.open()
             return self._outbound
