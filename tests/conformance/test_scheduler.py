@@ -117,9 +117,9 @@ def test_it_may_be_stopped_unstarted_and_started_again(scheduler: CronScheduler,
 def test_i10_arming_twice_is_arming_once(scheduler: CronScheduler, store: Store) -> None:
     scheduler.attach(store)
     wake = add(store, "a")
-    assert scheduler.arm("a", 3) is True
+    assert scheduler.arm("a", 30) is True
     first = store.read("a")
-    assert scheduler.arm("a", 3) is True
+    assert scheduler.arm("a", 30) is True
     assert store.read("a") == first
     held = scheduler.held()
     assert (held == {"a": wake}) if scheduler.confirms else (held is None)
@@ -128,7 +128,7 @@ def test_i10_arming_twice_is_arming_once(scheduler: CronScheduler, store: Store)
 def test_it_disarms_an_unknown_id_and_keeps_nothing_of_it(scheduler: CronScheduler, store: Store) -> None:
     scheduler.attach(store)
     for job_id in ("ghost", "_wake.1"):
-        assert scheduler.arm(job_id, 3) is True
+        assert scheduler.arm(job_id, 30) is True
         assert store.read(job_id) is None
 
 
@@ -162,7 +162,7 @@ def test_i14_nothing_of_a_completed_job_stays_armed(scheduler: CronScheduler, st
     while store.now() <= at:
         time.sleep(0.02)
     store.change("a", partial(claim, fire=Fire("a", at), claimer=CLAIMER))
-    assert scheduler.arm("a", 3) is True
+    assert scheduler.arm("a", 30) is True
     store.change("a", change.remove)
     store.change("a", partial(change.cancel_run, run_id=store.runs("a")[0].id))
     scheduler.on_jobs_changed(["a"])
@@ -174,9 +174,9 @@ def test_i14_nothing_of_a_completed_job_stays_armed(scheduler: CronScheduler, st
 def test_a_spent_alarm_is_armed_anew(scheduler: CronScheduler, store: Store) -> None:
     scheduler.attach(store)
     wake = add(store, "a")
-    scheduler.arm("a", 3)
+    scheduler.arm("a", 30)
     store.change("a", partial(claim, fire=Fire("a", wake), claimer=CLAIMER))
-    assert scheduler.arm("a", 3) is True
+    assert scheduler.arm("a", 30) is True
     record = store.read("a")
     assert record
     assert record.arm.wanted is not scheduler.confirms
@@ -200,7 +200,7 @@ def test_two_of_them_at_one_store_agree(make: Callable[[], CronScheduler], store
     for one in pair:
         one.start(store, Bell())
     wake = add(store, "a")
-    threads = [threading.Thread(target=one.arm, args=("a", 3)) for one in pair]
+    threads = [threading.Thread(target=one.arm, args=("a", 30)) for one in pair]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -103,7 +103,7 @@ def test_i11_it_tries_again_when_the_right_of_a_lost_call_lapses(nas: Nas, store
     start(chronos, store)
     began = time.monotonic()
     add(store, "a")
-    assert not chronos.arm("a", 1)
+    assert not chronos.arm("a", 30)
     assert until(lambda: calm(store))
     assert time.monotonic() - began > 9
     assert len(nas.provisions()) == 2
@@ -124,7 +124,7 @@ def test_it_tries_again_soon_what_failed(nas: Nas, store: Store, make: Make) -> 
     start(chronos, store)
     nas.misbehave = lambda call: (503, {}, {})
     add(store, "a")
-    assert not chronos.arm("a", 1)
+    assert not chronos.arm("a", 30)
     assert until(lambda: len(nas.provisions()) >= 3)
     nas.misbehave = None
     assert until(lambda: calm(store))
@@ -136,7 +136,7 @@ def test_it_waits_as_long_as_nas_asks(nas: Nas, store: Store, make: Make) -> Non
     nas.misbehave = lambda call: (503, {}, {"Retry-After": "2"}) if len(nas.provisions()) < 2 else None
     began = time.monotonic()
     add(store, "a")
-    assert not chronos.arm("a", 1)
+    assert not chronos.arm("a", 30)
     assert until(lambda: calm(store))
     assert time.monotonic() - began >= 2
     assert len(nas.provisions()) == 2
@@ -204,7 +204,7 @@ def test_it_arms_what_was_refused_in_its_life_once_the_credential_is_replaced(
     )  # fmt: skip
     for name in "ab":
         add(store, name)
-        assert not chronos.arm(name, 1)
+        assert not chronos.arm(name, 30)
     nas.token = "good"
     token_file.write_text("good\n")
     assert until(lambda: calm(store))
