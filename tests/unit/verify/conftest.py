@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import hermes_cron.pinned  # noqa: F401 - what a fetch loads; who waits two seconds for one is not to wait for this.
 from tests.unit.verify.mint import FakeClock, Host, Pair, new_pair
 
 
