@@ -21,7 +21,7 @@ from hermes_cron.failpoints import failpoint
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import Broker, CronScheduler, Step, Store
 from hermes_cron.rules.claim import Claim, Claimer, claim
-from hermes_cron.rules.progress import Ended, begin, complete, died, hand_back
+from hermes_cron.rules.progress import Ended, Lost, begin, complete, died, hand_back
 from hermes_cron.run import Run, RunState, StopSign
 
 R = TypeVar("R")
@@ -89,8 +89,7 @@ class Firing:
         with self.keep(run) as sign:
             begun = self._write(run, partial(begin, run=run, lease=self.claimer.lease))
             if not isinstance(begun, Run):
-                why = begun.reason if begun is not None else "the store cannot be reached"
-                _log.info("run %s does not start: %s", run.id, why)
+                self._not_begun(run, begun)
                 return
             failpoint("firing.begun")
             ended = self.execute(begun, sign)
@@ -105,6 +104,13 @@ class Firing:
                 done = self._write(run, partial(complete, run=ended))
             failpoint("firing.completed")
         self._ended(ended, f"is handed back: {sign.reason}" if back else f"{ended.state} {ended.error}", done)
+
+    def _not_begun(self, run: Run, lost: Lost | None) -> None:
+        _log.info(
+            "run %s does not start: %s", run.id, lost.reason if lost is not None else "the store cannot be reached"
+        )
+        if lost is not None and lost.ring:
+            self._ring(run.job_id)
 
     def _ended(self, run: Run, outcome: str, done: Ended | None) -> None:
         outcome = outcome.rstrip()

@@ -22,9 +22,10 @@ OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The run is not ours any more, or may not start: `reason` says why."""
+    """The run is not ours any more, or may not start: `reason` says why; `ring` as in `Ended`."""
 
     reason: str
+    ring: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ def begin(record: Record, moment: Moment, *, run: Run, lease: timedelta) -> tupl
     reason = (barred(record, moment, entry) if entry else closed_because(record, moment)) or held.cancel
     if reason:
         ended = replace(held, state=RunState.CANCELLED, ended_at=moment.now, error=f"not started: {reason}")
-        record, _ = _ended(record, moment, ended)
-        return record, Lost(reason)
+        record, closed = _ended(record, moment, ended)
+        return record, Lost(reason, closed.ring)
     started = replace(
         held, state=RunState.STARTED, started_at=moment.now, lease_until=moment.now + lease,
         guard_at=guard_after(moment.now, held.timeout, lease),

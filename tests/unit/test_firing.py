@@ -225,6 +225,21 @@ def test_rings_after_complete_when_a_fire_waits(stage: Stage) -> None:
     assert stage.broker.fires[-1].fire_at is None
 
 
+def test_rings_after_a_refused_begin_when_a_fire_waited_behind_it(stage: Stage) -> None:
+    stage.due()
+
+    def pause_and_run_again() -> None:
+        stage.before.clear()
+        stage.real.change("a", change.pause)
+        stage.real.change("a", change.resume)
+        stage.real.change("a", partial(change.run_now, uuid="1"))
+
+    stage.before["begin"] = pause_and_run_again
+    stage.fire()
+    assert stage.said == ["claim", "ack", "arm a", "begin", "ring a", "arm a"]
+    assert stage.real.overdue(5) == ["a"]
+
+
 @pytest.mark.parametrize("fault", [BrokerError("gone"), Draining("ends")])
 def test_a_bell_that_cannot_be_rung_stops_nothing(stage: Stage, fault: HermesCronError) -> None:
     stage.due(overlap="queue")
