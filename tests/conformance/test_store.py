@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -277,45 +278,59 @@ def test_while_stopped_only_disarms_are_wanted_and_nothing_is_due(store: Store) 
     assert store.load(60).total == 9
 
 
-def test_i15_a_stop_waits_for_every_change_that_had_not_heard_of_it(store: Store, place: Any) -> None:
-    inside, go_on, order = threading.Event(), threading.Event(), []
+def test_i15_a_stop_waits_for_every_change_that_had_not_heard_of_it(place: Any) -> None:
+    store, other = place.open(deadline=60), place.open(deadline=60)
 
-    def begin(kept: Record, moment: Moment) -> tuple[Record, bool]:
-        inside.set()
-        go_on.wait(60)
-        order.append("begun")
-        return replace(kept, job=job()), moment.stopped
+    def ordered() -> bool:
+        inside, go_on, order = threading.Event(), threading.Event(), []
 
-    def stop() -> None:
-        other.set_stopped(True)
-        order.append("stopped")
+        def begin(kept: Record, moment: Moment) -> tuple[Record, bool]:
+            inside.set()
+            go_on.wait(60)
+            order.append("begun")
+            return replace(kept, job=job()), moment.stopped
 
-    other = place.open()
-    assert not other.stopped()
-    beginner = threading.Thread(target=store.change, args=("a", begin))
-    beginner.start()
-    assert inside.wait(60)
-    stopper = threading.Thread(target=stop)
-    stopper.start()
-    stopper.join(0.2)
-    go_on.set()
-    beginner.join()
-    stopper.join()
-    assert order == ["begun", "stopped"]
+        def stop() -> None:
+            other.set_stopped(True)
+            order.append("stopped")
+
+        other.set_stopped(False)
+        beginner = threading.Thread(target=store.change, args=("a", begin))
+        beginner.start()
+        assert inside.wait(60)
+        stopper = threading.Thread(target=stop)
+        stopper.start()
+        stopper.join(0.2)
+        go_on.set()
+        beginner.join()
+        stopper.join()
+        return order == ["begun", "stopped"]
+
+    # In Redis a change has one second, after which it begins anew: a busy machine may hold up one try, hardly all.
+    assert any(ordered() for _ in range(5))
     assert store.change("a", lambda kept, moment: (kept, moment.stopped))
 
 
 def test_a_job_that_is_held_for_too_long_is_busy(store: Store, place: Any) -> None:
     hurried = place.open(deadline=0.3)
-    hurried.now()
+    met: list[StoreError] = []
 
     def slow(kept: Record, moment: Moment) -> tuple[Record, None]:
-        with pytest.raises(StoreBusy, match="was held by somebody else"):
+        try:
             hurried.change("a", lambda kept, moment: (kept, None))
+        except StoreError as error:
+            met.append(error)
         return replace(kept, job=job()), None
 
-    store.change("a", slow)
-    assert hurried.change("a", lambda kept, moment: (kept, kept.job)) == job()
+    def busy() -> bool:
+        with contextlib.suppress(StoreError):
+            hurried.now()
+        store.change("a", slow)
+        return any(isinstance(error, StoreBusy) and "was held by somebody else" in str(error) for error in met)
+
+    # On a busy machine it may be the connection that takes too long, or, in Redis, the second of a change that is over.
+    assert any(busy() for _ in range(5)), met
+    assert store.change("a", lambda kept, moment: (kept, kept.job)) == job()
 
 
 @pytest.mark.timeout(900)  # Each job is a commit of its own, which a busy disk takes its time for.

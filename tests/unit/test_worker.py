@@ -50,7 +50,7 @@ def test_held_fires_of_one_instant_take_no_more_than_it_has_slots(shop: Shop) ->
     def fire_due(fire: Fire, ack: Ack) -> float | None:
         if fire.job_id not in early:
             early.add(fire.job_id)
-            return 1.0
+            return 5.0
         return hold(fire, ack)
 
     worker = shop.worker(fire_due, concurrency=2)

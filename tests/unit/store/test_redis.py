@@ -145,7 +145,7 @@ def test_i15_a_change_that_outlasts_its_hold_is_not_written_after_a_stop(url: st
             other.set_stopped(True)
         return one_more(record, moment)
 
-    with closing(open_store(url)) as store, closing(open_store(url)) as other:
+    with closing(open_store(url, deadline=60)) as store, closing(open_store(url, deadline=60)) as other:
         assert store.change("_wake.1", begin) == 1
         assert seen == [False, True]
 
@@ -156,7 +156,7 @@ def test_i5_a_change_that_outlasts_its_hold_is_taken_again_on_what_others_wrote(
             other.change("_wake.1", one_more)
         return one_more(record, moment)
 
-    with closing(open_store(url)) as store, closing(open_store(url)) as other:
+    with closing(open_store(url, deadline=60)) as store, closing(open_store(url, deadline=60)) as other:
         assert store.change("_wake.1", slow) == 2
 
 

@@ -18,7 +18,7 @@ from tests.chaos.servers import Rabbit, Redis, Server
 from tests.conformance.brokers import Ground, until
 from tests.unit.parts import ends_within
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
 PATIENCE_S = 60.0
 
 
