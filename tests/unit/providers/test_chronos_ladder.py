@@ -143,19 +143,20 @@ def created_and_armed(record: Record, moment: Moment, *, job: Job) -> tuple[Reco
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with 2,000 jobs, in a folder."""
+    """A store with 1,200 jobs, in a folder: more than one page of NAS's list, and than a batch takes."""
     folder: Path = tmp_path_factory.mktemp("crowd")
     store = open_store(f"sqlite:///{folder}/crowd.db")
     schedule = Schedule.parse("every 1h", now=store.now())
-    for number in range(2000):
+    for number in range(1200):
         job = Job(id=f"j{number}", task="t", schedule=schedule)
         store.change(job.id, partial(created_and_armed, job=job))
     store.close()
     return folder
 
 
+@pytest.mark.timeout(900)  # Each of the jobs is a commit of its own, which a busy disk takes its time for.
 @pytest.mark.parametrize("batch", [True, False])
-def test_it_makes_a_constant_number_of_calls_for_a_change_among_2000_jobs(
+def test_it_makes_a_constant_number_of_calls_for_a_change_among_many_jobs(
     nas: Nas, crowd: Path, make: Make, batch: bool
 ) -> None:
     store = open_store(f"sqlite:///{crowd}/crowd.db")
