@@ -166,8 +166,7 @@ def raw(server: RedisServer, *command: object) -> object:
 def test_the_rejected_are_kept_with_their_reason_up_to_a_number(server: RedisServer) -> None:
     ground = Ground(server.url)
     key = f"{ground.queue}.rejected"
-    for number in range(1000):
-        raw(server, "RPUSH", key, f"old-{number}")
+    raw(server, "RPUSH", key, *(f"old-{number}" for number in range(1000)))
     broker = ground.open()
     with ground.consuming() as taken:
         ground.put(b'{"v": 2}')
