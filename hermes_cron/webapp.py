@@ -45,9 +45,13 @@ class WebApp:
         self._office = office
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer one request."""
+        """Answer one request; a HEAD as the GET, without its body (RFC 9110, section 9.3.2)."""
         half = self._front if environ.get("PATH_INFO") in self._paths else self._office()
-        return half(environ, start_response)
+        if environ.get("REQUEST_METHOD") != "HEAD":
+            return half(environ, start_response)
+        body = half({**environ, "REQUEST_METHOD": "GET"}, start_response)
+        getattr(body, "close", lambda: None)()
+        return []
 
 
 def make_webapp(

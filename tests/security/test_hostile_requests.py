@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import re
 from typing import Any
 
 import pytest
 
+from hermes_cron.clock import utc_now
+from tests.integration.system import AUDIENCE
 from tests.security.front import BODY, PAIR, Front, statuses
-from tests.unit.verify.mint import good_claims
+from tests.security.test_key_server import one_at_a_time
+from tests.unit.verify.mint import good_claims, new_pair, segment
 
-pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(240)]
 CHUNKED = "Transfer-Encoding: chunked"
 GOOD_CHUNKS = b"f\r\n" + BODY + b"\r\n0\r\n\r\n"
 
@@ -215,6 +219,57 @@ def test_i4_every_401_is_byte_for_byte_the_same(front: Front) -> None:
         answers.add(re.sub(rb"Date: [^\r]*", b"", answer))
     assert len(answers) == 1
     assert statuses(answers.pop()) == [401]
+
+
+def forged(front: Front) -> dict[str, str]:
+    """Tokens that say all that a good one says, and were not made by NAS for this body."""
+    good, stranger = good_claims(utc_now(), iss=front.system.nas_url, aud=AUDIENCE), new_pair("ES256", PAIR.kid)
+    header, claims, signature = front.token().split(".")
+    raw = {"alg": "HS256", "kid": PAIR.kid, "typ": "JWT"}
+    hmacs = {name: hmac.digest(key, f"{segment(raw)}.{segment(good)}".encode(), "sha256")
+             for name, key in (("of the PEM", PAIR.pem.encode()), ("of the JWK", json.dumps(PAIR.jwk).encode()),
+                               ("of nothing", b""))}  # fmt: skip
+    x, y = (base64.urlsafe_b64decode(PAIR.jwk[name] + "==") for name in "xy")
+    return {
+        "of a stranger under our kid": stranger.sign(good),
+        "with its key in the header": stranger.sign(good, {"jwk": stranger.jwk}),
+        "with a place for its key": stranger.sign(good, {"jku": "http://127.0.0.1:1/", "x5u": "http://127.0.0.1:1/"}),
+        "without a kid": stranger.sign(good, {"kid": "another"}),
+        "by none": f"{segment(raw | {'alg': 'none'})}.{segment(good)}.",
+        "by None": f"{segment(raw | {'alg': 'None'})}.{segment(good)}.{signature}",
+        **{f"by an HMAC {name}": f"{segment(raw)}.{segment(good)}.{segment(mac)}" for name, mac in hmacs.items()},
+        "by an HMAC of the point": f"{segment(raw)}.{segment(good)}.{segment(hmac.digest(x + y, b'', 'sha256'))}",
+        "by all zeros": f"{header}.{claims}.{segment(bytes(64))}",
+        "by a signature of other claims": f"{header}.{segment(good)}.{signature}",
+        "by half a signature": f"{header}.{claims}.{signature[:43]}",
+        "of another family": f"{segment(raw | {'alg': 'RS256'})}.{claims}.{signature}",
+        "of another curve": f"{segment(raw | {'alg': 'ES384'})}.{claims}.{signature}",
+        "with something critical": PAIR.sign(good, {"crit": ["exp"], "exp": 1}),
+        "for another body": front.token(b'{"job_id": "b"}'),
+        "for another job": PAIR.sign(good | {"job_id": "b"}),
+        "for another instant": PAIR.sign(good | {"fire_at": "2026-12-01T06:00:00+00:00"}),
+        "of too long a life": front.token(exp=int(utc_now().timestamp()) + 3600),
+        "that has run out": front.token(iat=1, nbf=1, exp=2),
+        "that is not good yet": front.token(nbf=int(utc_now().timestamp()) + 600),
+        "without an end": front.token(exp=...),
+        "of an issuer that begins with ours": front.token(iss=front.system.nas_url + ".evil.example"),
+        "of an issuer that ours begins with": front.token(iss=front.system.nas_url[:-1]),
+        "of issuers": front.token(iss=[front.system.nas_url]),
+        "for audiences of others": front.token(aud=["agent", "agent:it2", "AGENT:IT"]),
+        "for no purpose": front.token(purpose=...),
+        "for purposes": front.token(purpose=["cron_fire"]),
+    }  # fmt: skip
+
+
+def test_no_forged_token_is_a_way_in_at_either_process(front: Front) -> None:
+    before = front.queued()
+    with one_at_a_time(front) as both:
+        for _ in both:
+            answers = {name: statuses(front.ask(front.request(token=token))) for name, token in forged(front).items()}
+            assert {name: answer for name, answer in answers.items() if answer != [401]} == {}
+            assert front.queued() == before
+            assert statuses(front.ask(front.request())) == [202]
+            before += 1
 
 
 def test_a_kid_of_any_characters_is_a_401(front: Front) -> None:

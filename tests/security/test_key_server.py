@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -103,6 +104,15 @@ def test_with_a_hanging_key_server_200_good_fires_are_answered_within_a_second_e
     # Whoever signs with a key that nobody can look up now may be good: that is no refusal.
     assert set(strangers) == {503}
     assert host.calls <= 2 * (1 + (time.monotonic() - began) // PAUSE_S), "each process has one fetch in flight"
+
+
+def test_a_flood_of_unknown_kids_makes_one_fetch_per_pause_at_each_process(warm: Front, host: Host) -> None:
+    wake(warm, host)
+    host.calls, began = 0, time.monotonic()
+    unknown = [replace(SECOND, kid=f"kid-{number}") for number in range(40)]
+    assert {fire(warm, signer) for signer in unknown} <= {401, 503}
+    assert fire(warm) == 202
+    assert 1 <= host.calls <= 2 * (1 + (time.monotonic() - began) // PAUSE_S)
 
 
 def test_an_outage_of_the_key_server_refuses_nothing_it_need_not(warm: Front, host: Host) -> None:
