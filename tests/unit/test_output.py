@@ -32,7 +32,7 @@ def test_each_line_has_the_instant_at_which_it_began_its_source_and_its_level() 
     assert recorder.end() == Output((
         Line(NOON, "stdout", "one"), Line(NOON + SECOND, "app.tide", "late\nby an hour", "warning"),
         Line(NOON, "stdout", "two"), Line(NOON + 2 * SECOND, "stdout", ""),
-        Line(NOON + 2 * SECOND, "stdout", "three"), Line(NOON + SECOND, "stderr", "oh"),
+        Line(NOON + SECOND, "stderr", "oh"), Line(NOON + 2 * SECOND, "stdout", "three"),
     ))  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def test_of_much_it_keeps_the_beginning_and_the_end_and_says_how_much_is_missing
     assert texts(output)[:3] == ["line 0", "line 1", "line 2"]
     assert texts(output)[-1] == "line 19999"
     first, last = (int(part[edge].text.split()[1]) for part, edge in ((output.head, -1), (output.tail, 0)))
-    assert output.left_out == sum(len(f"line {number}") for number in range(first + 1, last))
+    assert output.left_out == sum(len(f"line {number}\n") for number in range(first + 1, last))
     assert MAX_BYTES * 0.8 < len(output.to_text()) < MAX_BYTES
 
 
@@ -78,6 +78,20 @@ def test_a_line_that_comes_byte_by_byte_is_one_line() -> None:
     for byte in "Çà et là\n".encode():
         recorder.printed("stdout", bytes([byte]))
     assert texts(recorder.end()) == ["Çà et là"]
+
+
+@pytest.mark.parametrize("secrets", [0, 3000])
+def test_of_a_line_that_was_cut_nothing_is_shown_as_if_it_were_whole(secrets: int) -> None:
+    recorder = Recorder(FakeClock(), ("hunter2",))
+    line = b"begin " + b"hunter2" * 10 + b" end"
+    recorder.printed("stdout", b"first\n" + b"hunter2\n" * secrets)
+    for _ in range(5000):
+        recorder.printed("stdout", line)
+        recorder.printed("stdout", b"\n")
+    recorder.printed("stdout", b"hunter2\n" * secrets + b"last\n")
+    said = texts(recorder.end())
+    assert (said[0], said[-1]) == ("first", "last")
+    assert set(said) <= {"first", "last", "***", f"begin {'***' * 10} end"}
 
 
 @pytest.mark.parametrize("flood", [b"\x01" * 300_000, b"\xff" * 300_000, b'"' * 300_000, b"\n" * 300_000])
