@@ -189,6 +189,16 @@ def test_who_expects_100_is_told_to_go_on(front: Front) -> None:
         assert statuses(sock.recv(1_000)) == [202]
 
 
+def test_a_body_that_goes_on_for_ever_is_answered_before_it_ends(front: Front) -> None:
+    for token, expected in (("", 413), ("forged", 401)):
+        with front.connect() as sock:
+            head = front.request(BODY, CHUNKED, length=None, token=token or front.token(body_sha256=...))
+            sock.sendall(head.removesuffix(BODY) + 2 * (b"4000\r\n" + b" " * 0x4000 + b"\r\n"))
+            sock.settimeout(60)
+            # The sender is still there, and has not ended: who waited for more would wait for ever.
+            assert statuses(sock.recv(1_000)) == [expected]
+
+
 def test_two_requests_in_one_piece_are_two_answers_and_share_nothing(front: Front) -> None:
     good, bad = (front.request(token=token).replace(b"Connection: close\r\n", b"") for token in ("", "forged"))
     last = front.request(line="GET /healthz HTTP/1.1", length=None).removesuffix(BODY)

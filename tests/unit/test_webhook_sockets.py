@@ -75,7 +75,7 @@ def test_takes_a_chunked_body(web: Served) -> None:
     assert status(web.ask(request(chunks, "Transfer-Encoding: chunked", length=None))) == 202
 
 
-def test_413_for_a_chunked_body_without_an_end(web: Served) -> None:
+def test_413_for_a_chunked_body_of_too_many_bytes(web: Served) -> None:
     chunk = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
     answer = web.ask(request(chunk * 2 + b"0\r\n\r\n", "Transfer-Encoding: chunked", length=None))
     assert status(answer) == 413
