@@ -64,8 +64,11 @@ class Job:
         """
         check_job_id(self.id)
         check_args(self.args)
+        if not self.policy.jitter:
+            # Each job that is read comes by here, and to find out a period takes a millisecond.
+            return
         period = self.schedule.period
-        if self.policy.jitter and (period is None or self.policy.jitter >= period.total_seconds()):
+        if period is None or self.policy.jitter >= period.total_seconds():
             raise JobInvalid(
                 "jitter must be smaller than the time between two fires.", field="jitter", hint="A one-shot takes none."
             )

@@ -7,6 +7,7 @@ starts gunicorn by hand, and a test holds the two together.
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -162,6 +163,8 @@ def serve(
         "worker_exit": lambda arbiter, worker: _stopped(on_stop),
     }  # fmt: skip
     master = os.getpid()
+    # All that is loaded by now stays: no process looks through it for garbage, nor copies it for that.
+    gc.freeze()
     try:
         _Application(make_app, options).run()
     except SystemExit as end:

@@ -8,10 +8,10 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import click
 
-from hermes_cron.cli.session import Session
 from hermes_cron.errors import HermesCronError
 from hermes_cron.logs import one_line
 from hermes_cron.version import __version__
@@ -39,6 +39,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 
 
+_GARBAGE = 10_000
+"""How many new objects there are before garbage is looked for. By Python's 700 it is looked for eighty times while the
+library of a store, which comes later, is loaded; that is a twentieth of `jobs list`."""
+
+
 class Lazy(click.Group):
     """A group whose commands are imported when they are run."""
 
@@ -50,10 +55,10 @@ class Lazy(click.Group):
         """The command, imported."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        command = _loaded(COMMANDS[cmd_name][0])
         # What is loaded stays: it need not be looked through again, at the end least of all.
         gc.freeze()
+        gc.set_threshold(_GARBAGE)
         gc.enable()
         assert isinstance(command, click.Command)  # noqa: S101 - a slip in the table above is ours.
         return command
@@ -86,7 +91,13 @@ def cli(
     Every key of the configuration is also an environment variable: HERMES_CRON_ and its path with __,
     like HERMES_CRON_BROKER__URL. `hermes-cron config show` lists them all.
     """
-    ctx.obj = Session(app, path, pairs, lenient, log_level)
+    # It brings all the wiring along, which help has no need of.
+    ctx.obj = _loaded("hermes_cron.cli.session:Session")(app, path, pairs, lenient, log_level)
+
+
+def _loaded(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def main() -> None:
