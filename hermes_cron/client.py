@@ -276,7 +276,9 @@ class Client:
     def audit(self, since: datetime, until: datetime) -> Audit:
         """Recompute what was due from `since` to `until`, and hold the ledger against it (I12)."""
         undecided = {record.job_id: record.job.next_fire_at for record in self._store.jobs() if record.job}
-        return audit(self._store.chapters(), self._store.fires(limit=MOST_FIRES), undecided, since, until)
+        chapters, entries = self._store.chapters(), self._store.fires(limit=MOST_FIRES)
+        # Asked for last: what is trimmed while we read is then known to be.
+        return audit(chapters, entries, undecided, since, until, self._store.trims())
 
     def arm(self, job_ids: Collection[str]) -> Collection[str]:
         """Arm or disarm what changes of these jobs made wanted; the ids that are still wanted."""

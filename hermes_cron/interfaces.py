@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from hermes_cron.chapter import Chapter
 from hermes_cron.fire import Fire
-from hermes_cron.ledger import Entry, FireState, Place
+from hermes_cron.ledger import Entry, FireState, Keep, Place
 from hermes_cron.output import KEPT_IN_ALL, KEPT_PER_JOB, Output
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
@@ -171,6 +171,16 @@ class Store(Protocol):
 
     def chapters(self, job_id: str | None = None) -> Sequence[Chapter]:
         """What was due when, by job, oldest first; removed jobs' too. The ledger is held against it."""
+
+    def trim(self, keep: Keep, limit: int = 500) -> int:
+        """Forget the oldest of what `rules.trim` lets go, with its runs and what they said; how many fires went.
+
+        One short step of at most `limit` fires. It takes some jobs, and the next step, whoever takes it, those after
+        them by id; where a step ends for want of `limit`, the next goes on with the same job.
+        """
+
+    def trims(self) -> Mapping[str, datetime]:
+        """Up to which instant each job's ledger was trimmed: what was due until then may have no row any more."""
 
     def close(self) -> None:
         """Give back every connection. Closing twice is closing once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from hermes_cron.clock import instant_text
 
@@ -51,6 +51,24 @@ class Place:
     fire_at: datetime
     job_id: str
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What the ledger keeps at least.
+
+    Of each job its newest `fires` (0: all, for ever) and its newest `dead` letters, and of all jobs what was settled
+    within `span`. That is a day at least where people choose it: a clock that is set back brings no trimmed fire back.
+    """
+
+    fires: int = 10_000
+    span: timedelta = timedelta(days=90)
+    dead: int = 10_000
+
+    @property
+    def for_ever(self) -> bool:
+        """Whether nothing is ever trimmed."""
+        return self.fires == 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,5 +233,5 @@ def audit_view(found: Audit) -> View:
     findings = [{"job_id": f.job_id, "fire_at": at(f.fire_at), "problem": f.problem} for f in found.findings]
     return {
         "clean": found.clean, "jobs": found.jobs, "due": found.due, "settled": found.settled, "open": found.open,
-        "findings": findings,
+        "findings": findings, "ledger_begins": [{"job_id": name, "at": at(begins)} for name, begins in found.begins],
     }  # fmt: skip

@@ -152,6 +152,8 @@ def audit(session: Session, since: str | None, until: str | None, as_json: bool)
         emit_json(views.audit_view(found))
     else:
         click.echo(f"{found.due} fires of {found.jobs} jobs were due: {found.settled} settled, {found.open} open.")
+        for name, begins in found.begins:
+            click.echo(f"Of {name} the kept ledger begins at {views.at(begins)}: what was due before is not judged.")
         rows = [(f.job_id, views.at(f.fire_at), f.problem) for f in found.findings]
         emit_table(("JOB", "FIRE", "PROBLEM"), rows, "Every due fire has exactly one outcome, or is still open.")
     if not found.clean:

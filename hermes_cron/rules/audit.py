@@ -6,8 +6,9 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
+from types import MappingProxyType
 
 from hermes_cron.chapter import Chapter
 from hermes_cron.ledger import Entry
@@ -16,6 +17,8 @@ NO_OUTCOME = "no outcome"
 TWO_OUTCOMES = "two outcomes"
 NOT_DUE = "an outcome of what was not due"
 MISCOUNTED = "a row that counts other fires than were due"
+
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,18 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What an audit came to: fires due, those with one outcome, those still open, and what is wrong."""
+    """What an audit came to: fires due, those with one outcome, those still open, and what is wrong.
+
+    `begins` tells of which jobs the time reaches back before the kept ledger, and where that begins: what was due until
+    then was trimmed, or may have been. It is neither counted nor missed.
+    """
 
     jobs: int = 0
     due: int = 0
     settled: int = 0
     open: int = 0
     findings: tuple[Finding, ...] = ()
+    begins: tuple[tuple[str, datetime], ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -45,11 +53,12 @@ class Audit:
 
 def audit(
     chapters: Iterable[Chapter], entries: Iterable[Entry], undecided: Mapping[str, datetime | None],
-    since: datetime, until: datetime,
+    since: datetime, until: datetime, trims: Mapping[str, datetime] = MappingProxyType({}),
 ) -> Audit:  # fmt: skip
     """Recompute from each job's chapters what was due from `since` to `until`, and hold the ledger against it.
 
     `undecided` tells the first fire of each job that no claim has decided yet: from there on none has an outcome.
+    `trims` tells up to when each job's ledger was trimmed: from there on only can it be judged.
     """
     courses: defaultdict[str, list[Chapter]] = defaultdict(list)
     for chapter in chapters:
@@ -60,10 +69,13 @@ def audit(
             rows[entry.job_id].append(entry)
     total = Audit()
     for job_id in sorted(courses.keys() | rows.keys()):
-        one = _audit_job(job_id, courses[job_id], rows[job_id], undecided.get(job_id), (since, until))
+        trimmed = trims.get(job_id)
+        begins = () if trimmed is None or trimmed < since else ((job_id, trimmed + _MICROSECOND),)
+        window = (begins[0][1] if begins else since, until)
+        one = _audit_job(job_id, courses[job_id], rows[job_id], undecided.get(job_id), window)
         total = Audit(
             total.jobs + 1, total.due + one.due, total.settled + one.settled, total.open + one.open,
-            (*total.findings, *one.findings),
+            (*total.findings, *one.findings), (*total.begins, *begins),
         )  # fmt: skip
     return total
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ from hermes_cron.clock import EPOCH, from_micros, monotonic, to_micros
 from hermes_cron.errors import StoreError
 from hermes_cron.failpoints import failpoint
 from hermes_cron.interfaces import Load, R, Step
-from hermes_cron.ledger import Entry, FireState, Place
+from hermes_cron.ledger import Entry, FireState, Keep, Place
 from hermes_cron.output import KEPT_IN_ALL, KEPT_PER_JOB, Output
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
@@ -48,6 +48,8 @@ _LONGEST_HOLD = 1 * _MICROS
 _GATE = _MICROS // 4
 _RECEIPT_MS = 60_000
 _PAGE = 500
+_JOBS_A_STEP = 50
+"""How many jobs one step of trimming looks at, most often in vain."""
 
 
 def open_redis(url: str, *, deadline: float) -> RedisStore:
@@ -206,6 +208,30 @@ class RedisStore:
         else:
             told = iter([(job_id, self._server.ask("chapters_of", rows.clean(job_id))[1])])
         return [redis_rows.chapter_from(text, name) for name, texts in told for text in texts]
+
+    def trim(self, keep: Keep, limit: int = 500) -> int:
+        """Forget the oldest of what `rules.trim` lets go, with its runs and what they said; how many fires went."""
+        if keep.for_ever or limit <= 0:
+            return 0
+        most = (keep.fires, keep.span // timedelta(microseconds=1), keep.dead)
+        went = 0
+        turn, jobs = self._server.ask("turn", _JOBS_A_STEP)[1:]
+        at, whole = turn, True
+        for job_id in jobs:
+            went += self._server.ask("trim", job_id, limit - went, *most)[1]
+            whole = went < limit
+            if not whole:
+                break
+            at = job_id
+        at = "" if whole and len(jobs) < _JOBS_A_STEP else at
+        if at != turn:
+            self._server.ask("set_turn", at)
+        return went
+
+    def trims(self) -> Mapping[str, datetime]:
+        """Up to which instant each job's ledger was trimmed."""
+        found = self._server.ask("trims")[1]
+        return {job_id: from_micros(int(until)) for job_id, until in zip(found[::2], found[1::2], strict=True)}
 
     def close(self) -> None:
         """Give back every connection. Closing twice is closing once."""

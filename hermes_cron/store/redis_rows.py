@@ -5,8 +5,9 @@ Under the store's prefix stand: `job:ID` (a hash: the job, its arm, and a versio
 rest are indexes, sorted by an instant: `wakes`, `wanted` and `due` of jobs, `leases` of open runs, `retries` of fires
 (`waiting`: a set), `runs-at` of all runs, also per job, and `fires-in:STATE` of all fires, also per job: each fire
 stands in the two of its state, and the ledger is read from those of the states that are asked for, merged. `jobs`,
-`arms` and `chapters` are sorted by id, `runs-of:ID` by the key of the fire, and `chapters:ID` are lists. What runs said
-is in `outputs` (a hash), and `outputs-at`, also per job, has the order in which it was kept.
+`arms` and `chapters` are sorted by id, `runs-of:ID` by the key of the fire, and `chapters:ID` are lists. `trims` (a
+hash) has up to which instant a job's ledger was trimmed. What runs said is in `outputs` (a hash), and `outputs-at`,
+also per job, has the order in which it was kept.
 """
 
 from __future__ import annotations

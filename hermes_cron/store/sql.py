@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -10,11 +10,11 @@ from sqlalchemy import Connection
 from hermes_cron.chapter import Chapter
 from hermes_cron.clock import from_micros
 from hermes_cron.interfaces import Load, R, Step
-from hermes_cron.ledger import Entry, FireState, Place
+from hermes_cron.ledger import Entry, FireState, Keep, Place
 from hermes_cron.output import KEPT_IN_ALL, KEPT_PER_JOB, Output
 from hermes_cron.record import Moment, Record
 from hermes_cron.run import Run
-from hermes_cron.store import asking, keeping, outputs, pages, rows
+from hermes_cron.store import asking, keeping, outputs, pages, rows, trimming
 from hermes_cron.store.database import Database
 from hermes_cron.store.tables import META
 
@@ -145,6 +145,20 @@ class SqlStore:
         return self._database.read(
             lambda connection: [rows.chapter_from(row) for row in connection.execute(question).mappings()]
         )
+
+    def trim(self, keep: Keep, limit: int = 500) -> int:
+        """Forget the oldest of what `rules.trim` lets go, with its runs and what they said; how many fires went."""
+        if keep.for_ever or limit <= 0:
+            return 0
+        now = self.now()
+        found = self._database.read(lambda connection: trimming.plan(connection, now, keep, limit))
+        if found.idle:
+            return 0
+        return self._database.write(lambda connection, seconds: trimming.take(connection, found, now, keep, limit))
+
+    def trims(self) -> Mapping[str, datetime]:
+        """Up to which instant each job's ledger was trimmed."""
+        return self._database.read(trimming.trims)
 
     def close(self) -> None:
         """Give back every connection. Closing twice is closing once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from hermes_cron.chapter import Chapter, next_chapter
@@ -12,9 +12,10 @@ from hermes_cron.contract import SENTINEL_PREFIX
 from hermes_cron.errors import StoreError
 from hermes_cron.interfaces import Load, R, Step
 from hermes_cron.job import JobState
-from hermes_cron.ledger import Entry, FireState, Place
+from hermes_cron.ledger import Entry, FireState, Keep, Place
 from hermes_cron.output import KEPT_IN_ALL, KEPT_PER_JOB, Output
 from hermes_cron.record import Moment, Record
+from hermes_cron.rules.trim import chapters_left, last_instant, to_trim
 from hermes_cron.run import Run
 
 
@@ -30,6 +31,7 @@ class MemoryStore:
         self._ended: dict[str, Run] = {}
         self._chapters: list[Chapter] = []
         self._outputs: dict[str, tuple[str, Output]] = {}
+        self._trims: dict[str, datetime] = {}
 
     def change(self, job_id: str, step: Step[R]) -> R:
         """Apply one step to one job, atomically."""
@@ -198,6 +200,37 @@ class MemoryStore:
         with self._lock:
             found = [chapter for chapter in self._chapters if job_id in (None, chapter.job_id)]
             return sorted(found, key=lambda chapter: chapter.job_id)
+
+    def trim(self, keep: Keep, limit: int = 500) -> int:
+        """Forget the oldest of what `rules.trim` lets go, with its runs and what they said; how many fires went."""
+        went = 0
+        with self._lock:
+            for job_id in sorted({chapter.job_id for chapter in self._chapters}):
+                went += 0 if keep.for_ever else self._trim_job(job_id, keep, limit - went)
+        return went
+
+    def _trim_job(self, job_id: str, keep: Keep, limit: int) -> int:
+        record = self._records.get(job_id) or Record(job_id)
+        entries = [*record.entries, *(entry for entry in self._settled.values() if entry.job_id == job_id)]
+        found = to_trim(entries, keep, self._clock(), gone=record.job is None)[: max(0, limit)]
+        for run in self.runs_of(found):
+            del self._ended[run.id]
+            self._outputs.pop(run.id, None)
+        for entry in found:
+            del self._settled[job_id, entry.key]
+            self._trims[job_id] = max(last_instant(entry), self._trims.get(job_id, last_instant(entry)))
+        own = self.chapters(job_id)
+        left = chapters_left(own, self._trims.get(job_id, EPOCH))
+        if record.job is None and len(found) == len(entries) and own[-1].at < self._clock() - keep.span:
+            left = ()
+            self._trims.pop(job_id, None)
+        self._chapters = [chapter for chapter in self._chapters if chapter.job_id != job_id or chapter in left]
+        return len(found)
+
+    def trims(self) -> Mapping[str, datetime]:
+        """Up to which instant each job's ledger was trimmed."""
+        with self._lock:
+            return dict(self._trims)
 
     def hand_over(self) -> tuple[Sequence[Entry], Sequence[Run]]:
         """What was settled and ended since the last time, which is from now on kept no longer."""

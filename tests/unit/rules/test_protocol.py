@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from hermes_cron.errors import HermesCronError
 from hermes_cron.job import Job, JobState
+from hermes_cron.ledger import Keep
 from hermes_cron.policy import Policy
 from hermes_cron.rules import change
 from hermes_cron.rules.progress import Ended, Lost
@@ -164,6 +165,18 @@ class Workers(RuleBasedStateMachine):
     @precondition(lambda self: self.handles)
     def a_person_cancels_a_run(self, which: int) -> None:
         self._try(change.cancel_run, run_id=self._some_run(which).id)
+
+    @rule(fires=st.sampled_from([1, 2, 5]), span=st.sampled_from([timedelta(0), HOUR, DAY]))
+    def the_ledger_is_trimmed(self, fires: int, span: timedelta) -> None:
+        self.world.trim(Keep(fires, span, dead=fires))
+
+    @rule(which=indices)
+    @precondition(lambda self: self.world.trimmed)
+    def the_message_of_a_trimmed_fire_comes_again(self, which: int) -> None:
+        entry = list(self.world.trimmed.values())[which % len(self.world.trimmed)]
+        before = len(self.handles)
+        self._claim(None if entry.manual else entry.fire_at)
+        assert all(run.key != entry.key for run in self.handles[before:]), "I13: a trimmed fire runs again"
 
     @rule()
     def a_person_stops_or_starts_everything(self) -> None:

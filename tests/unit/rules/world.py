@@ -13,12 +13,13 @@ from typing import Any
 
 from hermes_cron.fire import Fire
 from hermes_cron.job import Job, JobState
-from hermes_cron.ledger import Entry, FireState
+from hermes_cron.ledger import Entry, FireState, Keep
 from hermes_cron.policy import Policy
 from hermes_cron.record import Moment, Record
 from hermes_cron.rules import change
 from hermes_cron.rules.claim import Claim, Claimer, claim
 from hermes_cron.rules.progress import Ended, Lost, begin, complete, died, hand_back, renew
+from hermes_cron.rules.trim import to_trim
 from hermes_cron.run import Run, RunState
 from hermes_cron.schedule import Schedule
 
@@ -41,6 +42,7 @@ class World:
         self.stopped = False
         self.record = Record("a")
         self.ledger: dict[str, Entry] = {}
+        self.trimmed: dict[str, Entry] = {}
         self.ended: dict[str, Run] = {}
         self.fence = 0
         self.counted: set[str] = set()
@@ -110,6 +112,14 @@ class World:
         self.complete(run, state)
         return run
 
+    def trim(self, keep: Keep) -> list[Entry]:
+        """Forget what the ledger need not keep; what went. From now on only `trimmed` knows it, which no step sees."""
+        entries = [*self.ledger.values(), *self.record.entries]
+        went = to_trim(entries, keep, self.now, gone=self.record.job is None)
+        assert not any(entry.open for entry in went), "I12: what has no outcome must stay"
+        self.trimmed |= {entry.key: self.ledger.pop(entry.key) for entry in went}
+        return went
+
     def edit(self, job: Job | None = None, **policies: Any) -> None:
         """Edit the job's definition or policies."""
         job = job or self.job
@@ -123,6 +133,7 @@ class World:
     def _keep(self, before: Record, after: Record) -> None:
         for entry in after.entries:
             assert entry.key not in self.ledger, f"I12: {entry.key} has its outcome already"
+            assert entry.key not in self.trimmed, f"I12: {entry.key} had its outcome, which was trimmed"
             if not entry.open:
                 self.ledger[entry.key] = entry
         for run in after.runs:
