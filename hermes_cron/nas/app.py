@@ -78,7 +78,7 @@ class Health(Endpoint):
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer 200, or 503 when it cannot do its work."""
-        self.parts.book.next_due()
+        self.parts.book.next_due(self.parts.clock())
         self.parts.keys.jwks()
         if not self.parts.timer.alive:
             raise Refusal(503, "no_timer", "nothing is delivered", retry_after=5)

@@ -20,17 +20,18 @@ from hermes_cron.nas.agents import Agent, read_agent
 from hermes_cron.nas.database import Database
 from hermes_cron.nas.held import Ask, Held, Result, State, after, provision
 
-_DUE = """
-SELECT arms.*, agents.id, agents.name, agents.audience, agents.added_at, agents.revoked_at
-FROM arms JOIN agents ON agents.id = arms.agent_id
-WHERE due_at <= ? AND agents.revoked_at IS NULL AND agent_id NOT IN ({}) ORDER BY due_at LIMIT ?
-"""
+_WAITING = "SELECT * FROM agents WHERE due_at <= ? AND revoked_at IS NULL AND id NOT IN ({}) ORDER BY due_at LIMIT ?"
+_DUE = "SELECT * FROM arms WHERE agent_id = ? AND due_at <= ? ORDER BY due_at LIMIT ?"
 _PUT = """
-INSERT OR REPLACE INTO arms
+INSERT INTO arms
 (agent_id, job_id, schedule_id, fire_at, callback_url, state, due_at, since, failures, deliveries, reason)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (agent_id, job_id) DO UPDATE SET
+schedule_id = excluded.schedule_id, fire_at = excluded.fire_at, callback_url = excluded.callback_url,
+state = excluded.state, due_at = excluded.due_at, since = excluded.since, failures = excluded.failures,
+deliveries = excluded.deliveries, reason = excluded.reason
 """
-_COUNT = "SELECT count(*) FROM arms WHERE agent_id = ?"
+_HELD = "SELECT held FROM agents WHERE id = ?"
 _ONE = "SELECT * FROM arms WHERE agent_id = ? AND job_id = ?"
 
 
@@ -76,8 +77,7 @@ class Book:
     def provision(self, agent_id: int, asks: Iterable[Ask]) -> list[Held | None]:
         """Hold what an agent asks for, in one transaction; None for an ask that is over the agent's quota."""
         with self._database.change() as connection:
-            # Counted once: one count for each ask would hold everybody else's calls up for seconds.
-            left = _Left(self._quota - connection.execute(_COUNT, (agent_id,)).fetchone()[0])
+            left = _Left(self._quota - connection.execute(_HELD, (agent_id,)).fetchone()[0])
             return [self._provision(connection, agent_id, ask, left) for ask in asks]
 
     def _provision(self, connection: sqlite3.Connection, agent_id: int, ask: Ask, left: _Left) -> Held | None:
@@ -113,32 +113,40 @@ class Book:
         """Whether this very arm is in delivery."""
         return self._delivering(held.schedule_id)
 
-    def take(self, free: int, each: int) -> Sequence[Due]:
-        """What is due, at most `free` arms and `each` of one agent in delivery; these are in delivery from now on."""
-        now = to_micros(self._clock())
-        taken: list[Due] = []
+    def take(self, now: datetime, free: int, each: int, spare: int = 0) -> Sequence[Due]:
+        """What is due by `now`, the earliest first; it is in delivery from now on.
+
+        At most `free` arms, and at most `each` of one agent in delivery; of the free places the last `spare` are for
+        agents of which nothing is in delivery.
+        """
+        if free < 1:
+            return []
+        until = to_micros(now)
         with self._marks, self._database.read() as connection:
             busy = Counter(self._in_delivery.values())
-            while len(taken) < free:
-                full = [agent_id for agent_id, count in busy.items() if count >= each]
-                limit = free - len(taken) + len(self._in_delivery)
-                rows = connection.execute(_DUE.format(",".join("?" * len(full))), (now, *full, limit)).fetchall()
-                new = self._mark(rows, busy, free - len(taken), each)
-                taken += new
-                if not new or len(rows) < limit:
-                    break
-        return taken
+            full = [agent_id for agent_id, count in busy.items() if count >= each or free <= spare]
+            # An agent of which all that is due is in delivery stands in the way of no other.
+            most = free + len(busy)
+            rows = connection.execute(_WAITING.format(",".join("?" * len(full))), (until, *full, most)).fetchall()
+            waiting = [
+                Due(_row(arm), read_agent(row))
+                for row in rows
+                for arm in connection.execute(_DUE, (row["id"], until, each))
+            ]
+            waiting.sort(key=lambda due: due.held.due_at or now)
+            return self._mark(waiting, busy, free, each, spare)
 
-    def _mark(self, rows: Iterable[sqlite3.Row], busy: Counter[int], free: int, each: int) -> list[Due]:
-        new: list[Due] = []
-        for row in rows:
-            held = _row(row)
-            if held.schedule_id in self._in_delivery or busy[held.agent_id] >= each or len(new) >= free:
+    def _mark(self, waiting: Iterable[Due], busy: Counter[int], free: int, each: int, spare: int) -> list[Due]:
+        taken: list[Due] = []
+        for due in waiting:
+            held, left = due.held, free - len(taken)
+            most = each if left > spare else min(left, 1)
+            if held.schedule_id in self._in_delivery or busy[held.agent_id] >= most:
                 continue
             self._in_delivery[held.schedule_id] = held.agent_id
             busy[held.agent_id] += 1
-            new.append(Due(held, read_agent(row)))
-        return new
+            taken.append(due)
+        return taken
 
     def stands(self, held: Held) -> bool:
         """Whether this arm is still wanted: neither replaced nor cancelled nor buried since it was taken."""
@@ -166,11 +174,10 @@ class Book:
         with self._marks:
             self._in_delivery.pop(held.schedule_id, None)
 
-    def next_due(self) -> datetime | None:
-        """The earliest instant still to come at which something is due."""
-        now = to_micros(self._clock())
+    def next_due(self, now: datetime) -> datetime | None:
+        """The earliest instant after `now` at which something is due."""
         with self._database.read() as connection:
-            row = connection.execute("SELECT min(due_at) FROM arms WHERE due_at > ?", (now,)).fetchone()
+            row = connection.execute("SELECT min(due_at) FROM arms WHERE due_at > ?", (to_micros(now),)).fetchone()
         return None if row[0] is None else from_micros(row[0])
 
     def hurry(self, schedule_id: str) -> Held | None:

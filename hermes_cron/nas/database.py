@@ -20,24 +20,68 @@ from hermes_cron.privacy import make_folder
 
 FILE = "nas.db"
 LOCK = "nas.lock"
-VERSION = 1
 BUSY_S = 2.0
 """Seconds to wait for the threads of this process that write, and then for another process that does."""
 
-_SCHEMA = """
-CREATE TABLE agents (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, audience TEXT NOT NULL,
-  token_sha256 TEXT NOT NULL UNIQUE, added_at INTEGER NOT NULL, revoked_at INTEGER
-) STRICT;
-CREATE UNIQUE INDEX agents_live ON agents (name) WHERE revoked_at IS NULL;
-CREATE TABLE arms (
-  agent_id INTEGER NOT NULL REFERENCES agents (id), job_id TEXT NOT NULL, schedule_id TEXT NOT NULL UNIQUE,
-  fire_at INTEGER NOT NULL, callback_url TEXT NOT NULL, state TEXT NOT NULL, due_at INTEGER, since INTEGER,
-  failures INTEGER NOT NULL, deliveries INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (agent_id, job_id)
-) STRICT;
-CREATE INDEX arms_due ON arms (due_at, agent_id) WHERE due_at IS NOT NULL;
-CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT;
-"""
+_FIRST = (
+    """
+    CREATE TABLE agents (
+      id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, audience TEXT NOT NULL,
+      token_sha256 TEXT NOT NULL UNIQUE, added_at INTEGER NOT NULL, revoked_at INTEGER
+    ) STRICT
+    """,
+    "CREATE UNIQUE INDEX agents_live ON agents (name) WHERE revoked_at IS NULL",
+    """
+    CREATE TABLE arms (
+      agent_id INTEGER NOT NULL REFERENCES agents (id), job_id TEXT NOT NULL, schedule_id TEXT NOT NULL UNIQUE,
+      fire_at INTEGER NOT NULL, callback_url TEXT NOT NULL, state TEXT NOT NULL, due_at INTEGER, since INTEGER,
+      failures INTEGER NOT NULL, deliveries INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (agent_id, job_id)
+    ) STRICT
+    """,
+    "CREATE INDEX arms_due ON arms (due_at, agent_id) WHERE due_at IS NOT NULL",
+    "CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT",
+    "INSERT INTO schema_version VALUES (0)",
+)
+_SUMS = (
+    # How much each agent holds and when the first of it is due stand with the agent: else every call and every
+    # delivery would have to go through all of its arms.
+    "CREATE INDEX arms_of ON arms (agent_id, due_at) WHERE due_at IS NOT NULL",
+    "ALTER TABLE agents ADD COLUMN held INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE agents ADD COLUMN due_at INTEGER",
+    """
+    UPDATE agents SET
+      held = (SELECT count(*) FROM arms WHERE agent_id = agents.id),
+      due_at = (SELECT min(due_at) FROM arms WHERE agent_id = agents.id AND due_at IS NOT NULL)
+    """,
+    "CREATE INDEX agents_due ON agents (due_at) WHERE due_at IS NOT NULL",
+    """
+    CREATE TRIGGER arm_came AFTER INSERT ON arms BEGIN
+      UPDATE agents SET
+        held = held + 1,
+        due_at = (SELECT min(due_at) FROM arms WHERE agent_id = NEW.agent_id AND due_at IS NOT NULL)
+      WHERE id = NEW.agent_id;
+    END
+    """,
+    """
+    CREATE TRIGGER arm_moved AFTER UPDATE OF due_at ON arms WHEN OLD.due_at IS NOT NEW.due_at BEGIN
+      UPDATE agents SET
+        due_at = (SELECT min(due_at) FROM arms WHERE agent_id = NEW.agent_id AND due_at IS NOT NULL)
+      WHERE id = NEW.agent_id;
+    END
+    """,
+    """
+    CREATE TRIGGER arm_went AFTER DELETE ON arms BEGIN
+      UPDATE agents SET
+        held = held - 1,
+        due_at = (SELECT min(due_at) FROM arms WHERE agent_id = OLD.agent_id AND due_at IS NOT NULL)
+      WHERE id = OLD.agent_id;
+    END
+    """,
+)
+_STEPS = (_FIRST, _SUMS)
+"""What makes of each version of the schema the next one; a new file goes through them all."""
+
+VERSION = len(_STEPS)
 
 
 def make_home(home: Path) -> None:
@@ -159,11 +203,11 @@ class Database:
 
     def _migrate(self) -> None:
         with self.change() as connection:
-            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_version'").fetchone() is None:
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute("INSERT INTO schema_version VALUES (?)", (VERSION,))
-            version = connection.execute("SELECT version FROM schema_version").fetchone()[0]
+            version = _version(connection)
+            for statement in (statement for step in _STEPS[version:] for statement in step):
+                connection.execute(statement)
+            if version < VERSION:
+                connection.execute("UPDATE schema_version SET version = ?", (VERSION,))
         if version > VERSION:
             message = f"The state {self._path} was made by a newer NAS (schema {version}; this one knows {VERSION})."
             raise StoreError(message, hint="Upgrade this hermes-cron, or give another --home.")
@@ -190,3 +234,9 @@ class Database:
         except OSError as error:
             hint = "Its folder must be writable for this user."
             raise StoreError(f"The state {self._path} cannot be used: {error.strerror}.", hint=hint) from error
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_version'").fetchone() is None:
+        return 0
+    return int(connection.execute("SELECT version FROM schema_version").fetchone()[0])

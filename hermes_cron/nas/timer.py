@@ -17,6 +17,9 @@ SLOTS = 64
 SLOTS_EACH = 16
 """How many deliveries of one agent may be under way: one that hangs must not hold up the others."""
 
+SLOTS_SPARE = 16
+"""How many slots are kept for agents of which nothing is under way: a few that hang must not do so together either."""
+
 LONGEST_SLEEP_S = 5.0
 """The wall clock can be set, and a machine can be suspended, while the timer sleeps; then it must look again."""
 
@@ -73,9 +76,11 @@ class Timer:
             self._bell.clear()
 
     def _round(self) -> float:
-        # A bell that rings during this round is heard by the wait after it, which then ends at once.
-        self._send(self._book.take(SLOTS - self._book.in_delivery(), SLOTS_EACH))
-        at = self._book.next_due()
+        # A bell that rings during this round is heard by the wait after it, which then ends at once. The clock is read
+        # once: what came due between two readings would be neither taken nor waited for.
+        now = self._clock()
+        self._send(self._book.take(now, SLOTS - self._book.in_delivery(), SLOTS_EACH, SLOTS_SPARE))
+        at = self._book.next_due(now)
         if at is None:
             return LONGEST_SLEEP_S
         return min(max(0.0, (at - self._clock()).total_seconds()), LONGEST_SLEEP_S)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from pathlib import Path
 
 import pytest
 
+from hermes_cron.clock import to_micros
 from hermes_cron.errors import StoreBusy, StoreError
-from hermes_cron.nas.database import Database, lock_home
-from tests.unit.nas.world import world
+from hermes_cron.nas.database import _FIRST, Database, lock_home
+from hermes_cron.nas.held import Result
+from tests.unit.nas.world import NOON, world
 
 
 def test_the_file_and_its_folder_are_for_their_owner_only(tmp_path: Path) -> None:
@@ -63,6 +66,45 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(StoreError, match="made by a newer NAS"):
         Database(tmp_path)
+
+
+def test_a_file_of_the_first_schema_is_taken_along(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "nas.db")
+    for statement in _FIRST:
+        old.execute(statement)
+    old.execute("UPDATE schema_version SET version = 1")
+    for number in (1, 2):
+        old.execute("INSERT INTO agents VALUES (?, ?, ?, ?, 0, NULL)", (number, f"a{number}", "aud", f"{number}"))
+    for number, due in enumerate((to_micros(NOON), None)):
+        values = (1, f"j{number}", f"s{number}", to_micros(NOON), "http://a", "armed", due, None, 0, 0, "")
+        old.execute(f"INSERT INTO arms VALUES ({', '.join('?' * len(values))})", values)
+    old.commit()
+    old.close()
+    with world(tmp_path, agents=0, quota=3) as it:
+        assert it.taken() == ["j0"]
+        assert [held is not None for held in it.book.provision(1, [it.ask("a"), it.ask("b")])] == [True, False]
+    Database(tmp_path).close()
+
+
+def test_what_an_agent_holds_stands_with_it_whatever_becomes_of_its_arms(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    with world(tmp_path, settle=0) as it:
+        for _ in range(300):
+            job_id, seconds = str(chance.randrange(6)), chance.choice((-9, -5, 0, 5, 9))
+            act = chance.randrange(4)
+            if act < 2:
+                it.arm(chance.choice((1, 2)), job_id, seconds)
+            elif act == 2:
+                it.book.cancel(chance.choice((1, 2)), [job_id])
+            for due in it.book.take(it.clock.now, act // 3, 16):
+                it.book.finish(due.held, Result(chance.choice((202, 503, 400))))
+                it.book.release(due.held)
+            with it.database.read() as connection:
+                kept = connection.execute("SELECT held, due_at FROM agents").fetchall()
+                counted = connection.execute(
+                    "SELECT count(job_id), min(arms.due_at) FROM agents LEFT JOIN arms ON agent_id = id GROUP BY id"
+                ).fetchall()
+            assert list(map(tuple, kept)) == list(map(tuple, counted))
 
 
 def test_what_is_no_database_is_named(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class World:
 
     def taken(self, free: int = 64, each: int = 16) -> list[str]:
         """The jobs that are taken now."""
-        return [due.held.job_id for due in self.book.take(free, each)]
+        return [due.held.job_id for due in self.book.take(self.clock.now, free, each)]
 
 
 @contextmanager
