@@ -77,15 +77,15 @@ def state_of(key: Key, keys: Sequence[Key], now: datetime) -> str:
     return "next" if key.signs_at is None or key.signs_at > now else "retired"
 
 
-def rotated(keys: Sequence[Key], now: datetime, fresh: Key | None, *, overlap: float, keep: float) -> list[Key]:
-    """The keys after a rotation to `fresh` (None: to the one that waits for it); whoever signed before is retired."""
-    chosen = fresh or next(key for key in keys if key.signs_at is None)
+def rotated(keys: Sequence[Key], now: datetime, chosen: Key, *, overlap: float, keep: float) -> list[Key]:
+    """The keys after a rotation to `chosen`, one of them or a new one; whoever signed before is retired."""
     signs_at = max(now, chosen.made_at + timedelta(seconds=overlap))
     if active(keys, now) is None:
         signs_at = now
     gone_at = signs_at + timedelta(seconds=keep)
     old = [replace(key, gone_at=min(key.gone_at or gone_at, gone_at)) for key in keys if key.kid != chosen.kid]
-    return [*(key for key in old if not _gone(key, now)), replace(chosen, signs_at=signs_at)]
+    # One that waited through an earlier rotation was to go then; what signs must be published.
+    return [*(key for key in old if not _gone(key, now)), replace(chosen, signs_at=signs_at, gone_at=None)]
 
 
 def _gone(key: Key, now: datetime) -> bool:
@@ -186,10 +186,10 @@ class KeyRing:
         """
         now = self._clock()
         keys = self._read()
-        waiting = [key for key in keys if key.signs_at is None and alg in (None, key.alg)]
+        waiting = [key for key in keys if key.signs_at is None and alg in (None, key.alg) and not _gone(key, now)]
         current = active(keys, now)
-        fresh = None if waiting else make_key(alg or (current.alg if current else "ES256"), now)
-        keys = rotated(keys, now, fresh, overlap=overlap, keep=keep)
+        chosen = waiting[0] if waiting else make_key(alg or (current.alg if current else "ES256"), now)
+        keys = rotated(keys, now, chosen, overlap=overlap, keep=keep)
         self._write(keys)
         return keys[-1]
 
@@ -219,11 +219,16 @@ class KeyRing:
         text = json.dumps({"keys": [asdict(key) for key in keys]}, indent=1, default=instant_text)
         try:
             # Made for its owner only, in the same folder, so that a reader finds the old file or the new, and whole.
-            with tempfile.NamedTemporaryFile("w", prefix=".keys-", dir=self._path.parent, delete=False) as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(file.name).replace(self._path)
+            handle, draft = tempfile.mkstemp(prefix=".keys-", dir=self._path.parent)
+            try:
+                with os.fdopen(handle, "w") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(handle)
+                Path(draft).replace(self._path)
+            except BaseException:
+                Path(draft).unlink(missing_ok=True)
+                raise
         except OSError as error:
             hint = "Look at the rights of its folder, and at the free space on the disk."
             raise StoreError(f"The key file {self._path} cannot be written: {error.strerror}.", hint=hint) from error

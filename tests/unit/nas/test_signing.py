@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -82,6 +84,54 @@ def test_a_rotation_keeps_the_kind_unless_another_is_named(ring: KeyRing) -> Non
     ring.new("EdDSA")
     assert ring.rotate(None).alg == "EdDSA"
     assert ring.rotate("ES256").alg == "ES256"
+
+
+def test_of_several_keys_that_wait_one_of_the_named_kind_is_taken(ring: KeyRing) -> None:
+    ring.new("ES256")
+    ring.new("ES256")
+    waiting = ring.new("EdDSA")
+    assert ring.rotate("EdDSA", overlap=0).kid == waiting.kid
+    assert jwt.get_unverified_header(ring.sign({}))["alg"] == "EdDSA"
+
+
+def test_a_key_that_signs_is_published_however_long_it_waited(ring: KeyRing, clock: Clock) -> None:
+    for _ in range(3):
+        ring.new("ES256")
+    for _ in range(2):
+        clock.move(1000)
+        last = ring.rotate(None, overlap=600, keep=3600)
+    clock.move(3600)
+    assert [key.kid for key, _ in ring.listed()] == [last.kid]
+    assert jwt.get_unverified_header(ring.sign({}))["kid"] in {key["kid"] for key in ring.jwks()["keys"]}
+
+
+def test_a_key_that_is_published_no_more_is_not_rotated_to(ring: KeyRing, clock: Clock) -> None:
+    first, _, waiting = (ring.new("ES256") for _ in range(3))
+    ring.rotate(None, overlap=0, keep=10)
+    clock.move(1000)
+    assert ring.rotate(None).kid not in (first.kid, waiting.kid)
+    assert states(ring) == ["active", "next"]
+
+
+def test_no_half_of_a_key_stays_behind_on_a_disk_that_is_full(tmp_path: Path) -> None:
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from hermes_cron.clock import utc_now
+from hermes_cron.errors import StoreError
+from hermes_cron.nas.keys import KeyRing
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    KeyRing(Path(sys.argv[1]), utc_now).new("ES256")
+except StoreError as error:
+    print(error.message)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "cannot be written" in said.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_stolen_key_is_gone_at_once(ring: KeyRing) -> None:
