@@ -42,6 +42,8 @@ class PinnedClient:
     ) -> tuple[int, Mapping[str, str], bytes]:
         """As `Outbound.request`: status, headers by their names in lower case, body."""
         self._until.at = monotonic() + deadline
+        if self._client.is_closed:
+            raise OutboundError(f"{method} was not sent: its connections were closed.")
         try:
             with self._client.stream(
                 method, url, headers=dict(headers), content=body, timeout=httpx.Timeout(deadline)
@@ -51,7 +53,7 @@ class PinnedClient:
                 return response.status_code, names, found
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise OutboundError(_words(method, url, error)) from error
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
             sent = not isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL | httpx.LocalProtocolError)
             raise OutboundError(_words(method, url, error), sent=sent) from error
         except UnicodeError as error:
@@ -98,9 +100,12 @@ class _Backend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:  # fmt: skip
         """Connect to the first of the host's addresses that answers; all of them must be allowed."""
         failure: Exception = httpcore.ConnectError("no address answered")
-        for address in self._resolve(host, port, _left(self._until)):
+        addresses = self._resolve(host, port, _left(self._until, httpcore.ConnectTimeout))
+        for place, address in enumerate(addresses):
+            # One that is silent, as a family that is not routed often is, must leave the others time.
+            share = _left(self._until, httpcore.ConnectTimeout) / (len(addresses) - place)
             try:
-                stream = self._plain.connect_tcp(address, port, _left(self._until), local_address, socket_options)
+                stream = self._plain.connect_tcp(address, port, share, local_address, socket_options)
                 return _Stream(stream, self._until)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
@@ -134,14 +139,15 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, _left(self._until)), self._until)
+        seconds = _left(self._until, httpcore.ConnectTimeout)
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, seconds), self._until)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
 
 
-def _left(until: threading.local) -> float:
+def _left(until: threading.local, late: type[httpcore.TimeoutException] = httpcore.ReadTimeout) -> float:
     seconds = until.at - monotonic()
     if seconds <= 0:
-        raise httpcore.ReadTimeout("the deadline has passed")
+        raise late("the deadline has passed")
     return float(seconds)

@@ -7,12 +7,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
 from hermes_cron.errors import AddressRefused, OutboundError
 from hermes_cron.outbound import Answer, Outbound, any_address, is_public, resolve
+from hermes_cron.pinned import PinnedClient
 
 Talk = Callable[[socket.socket], None]
 
@@ -149,6 +150,54 @@ def test_what_was_never_connected_was_never_sent(outbound: Outbound) -> None:
         with pytest.raises(OutboundError) as caught:
             outbound.request("POST", url, body=b"x", deadline=30)
     assert not caught.value.sent
+
+
+def test_an_address_that_is_silent_takes_only_its_share_of_the_time(peer: Callable[[Talk], Peer]) -> None:
+    server = peer(says(ok(b"hello")))
+    port = int(server.url.rpartition(":")[2])
+    with silent("127.0.0.2", port):
+        client = PinnedClient(lambda host, port, seconds: ["127.0.0.2", "127.0.0.1"], 1)
+        status, _, body = client.request("GET", f"http://agent.example.org:{port}/", {}, None, 8, 100)
+        assert (status, body) == (200, b"hello")
+        client.close()
+
+
+def test_what_was_only_ever_connecting_was_never_sent() -> None:
+    with silent("127.0.0.2", 0) as port:
+        client = PinnedClient(lambda host, port, seconds: ["127.0.0.2"], 1)
+        with pytest.raises(OutboundError) as caught:
+            client.request("POST", f"http://agent.example.org:{port}/", {}, b"", 0.3, 100)
+        assert not caught.value.sent
+        client.close()
+    client = PinnedClient(lambda host, port, seconds: time.sleep(0.3) or ["127.0.0.1"], 1)
+    with pytest.raises(OutboundError) as caught:
+        client.request("POST", "http://agent.example.org:1/", {}, b"", 0.2, 100)
+    assert not caught.value.sent
+    client.close()
+
+
+def test_after_it_was_closed_a_call_is_an_error_of_ours(peer: Callable[[Talk], Peer]) -> None:
+    server, closed = peer(says(ok(b""))), Outbound()
+    closed.open()
+    closed.close()
+    with pytest.raises(OutboundError, match="closed") as caught:
+        closed.request("POST", server.url, deadline=30)
+    assert not caught.value.sent
+    assert server.connections == 0
+
+
+@contextmanager
+def silent(host: str, port: int) -> Iterator[int]:
+    """A place at which connecting gets no answer: whoever listens there has no room for one more."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((host, port))
+        listener.listen(0)
+        for _ in range(4):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
 
 
 @pytest.mark.parametrize(
