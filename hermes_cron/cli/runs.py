@@ -18,7 +18,7 @@ from hermes_cron.clock import read_instant
 from hermes_cron.errors import JobInvalid
 from hermes_cron.ledger import DEAD_LETTER, Entry, FireState, Place
 from hermes_cron.output import KEPT_PER_JOB, Output
-from hermes_cron.runlogs import output_of, run_or_last
+from hermes_cron.runlogs import output_soon, run_or_last
 
 MOST = 10_000
 _HEADERS = ("JOB", "DUE", "OUTCOME", "TRIES", "STARTED", "LATE", "TOOK", "LAST RUN", "WORKER", "WHY")
@@ -98,7 +98,7 @@ def logs(session: Session, name: str, as_json: bool) -> None:
     """Show what an ended run printed and logged; of a JOB, what its last run did."""
     client = session.client()
     run = run_or_last(client, name)
-    output = output_of(client, run)
+    output = output_soon(client, run)
     if as_json:
         emit_json(views.output_view(run, output))
         return
