@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import codecs
 import ipaddress
+import math
 import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 from hermes_cron.errors import AddressRefused, OutboundError
@@ -39,6 +42,20 @@ class Answer:
     def ok(self) -> bool:
         """Whether it is a 2xx."""
         return 200 <= self.status < 300
+
+    def retry_after(self, now: datetime) -> float | None:
+        """Seconds from `now` to its `Retry-After`, which is a number or a date (RFC 9110); None without a good one."""
+        text = self.headers.get("retry-after", "").strip()
+        try:
+            seconds = float(text) if text[:1].isdigit() else _seconds_until(text, now)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _seconds_until(text: str, now: datetime) -> float:
+    at = parsedate_to_datetime(text)
+    return (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
 
 
 class Client(Protocol):

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import secrets
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any
 
 from hermes_cron import contract
@@ -77,19 +74,4 @@ def result_of(answer: Answer, now: datetime) -> Result:
     """What an agent's answer means."""
     if answer.ok:
         return Result(answer.status)
-    return Result(answer.status, f"the agent answered {answer.status}", read_retry_after(answer.headers, now))
-
-
-def read_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds of a `Retry-After`, given as seconds or as a date; None without a readable one."""
-    text = headers.get("retry-after", "").strip()
-    try:
-        seconds = float(text) if text[:1].isdigit() else _seconds_until(text, now)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-def _seconds_until(text: str, now: datetime) -> float:
-    at = parsedate_to_datetime(text)
-    return (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
+    return Result(answer.status, f"the agent answered {answer.status}", answer.retry_after(now))

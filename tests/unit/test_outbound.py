@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 
 import pytest
 
@@ -15,6 +16,7 @@ from hermes_cron.errors import AddressRefused, OutboundError
 from hermes_cron.outbound import Answer, Outbound, any_address, is_public, resolve
 from hermes_cron.pinned import PinnedClient
 
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 Talk = Callable[[socket.socket], None]
 
 
@@ -91,6 +93,20 @@ def test_an_answer_of_any_status_is_an_answer() -> None:
     assert [Answer(status, {}, b"").ok for status in (199, 200, 204, 299, 300, 404, 500)] == [
         False, True, True, True, False, False, False,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7), (" 7 ", 7), ("0", 0), ("1.5", 1.5), ("Wed, 01 Jul 2026 12:00:30 GMT", 30),
+        ("Wed, 01 Jul 2026 11:00:00 GMT", 0), ("Wed, 01 Jul 2026 12:00:30", 30), ("", None), ("soon", None),
+        ("-5", None), ("1e999", None), ("nan", None), ("9" * 400, None),
+        ("Wed, 01 Jul 2026 12:00:30 +99999999999999999999", None), ("Wed, 01 Jul 99999999999999999999 12:00:30", None),
+    ],
+)  # fmt: skip
+def test_it_reads_retry_after(text: str, seconds: float | None) -> None:
+    assert Answer(503, {"retry-after": text}, b"").retry_after(NOON) == seconds
+    assert Answer(503, {}, b"").retry_after(NOON) is None
 
 
 def test_it_follows_no_redirect(peer: Callable[[Talk], Peer], outbound: Outbound) -> None:

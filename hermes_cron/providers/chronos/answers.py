@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from hermes_cron import contract
@@ -53,7 +52,7 @@ def error_in(answer: Answer, path: str) -> NasError | None:
         return NasLacks(f"{words}: it does not have this call.")
     if answer.status == 429 and said == _OVER_QUOTA:
         return _over_quota(words)
-    after = _retry_after(answer) if answer.status in (429, 503) else None
+    after = answer.retry_after(utc_now()) if answer.status in (429, 503) else None
     return NasError(f"{words}.", sent=answer.status in _ON_THEIR_WAY, retry_after=after)
 
 
@@ -143,18 +142,6 @@ def _reason(answer: Answer) -> str:
 def _clipped(said: object) -> str:
     # It goes into logs and to people: one short line of plain signs.
     return "".join(char for char in said if char.isprintable())[:100] if isinstance(said, str) else ""
-
-
-def _retry_after(answer: Answer) -> float | None:
-    text = answer.headers.get("retry-after", "").strip()
-    if text.isdecimal() and len(text) < 10:
-        return float(text)
-    try:
-        at = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
-        return None
-    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    return max(0.0, (at - utc_now()).total_seconds())
 
 
 def _instant(text: object) -> datetime | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import shutil
 import signal
 import subprocess
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol, cast
 
 from hermes_cron.clock import monotonic
 from hermes_cron.errors import NasError
@@ -139,19 +141,30 @@ class CommandToken:
 
     def read(self, seconds: float) -> str:
         """What the command printed less than a minute ago, or prints now."""
-        with self._lock:
+        with self._turn(seconds) as left:
             if self._kept is not None and monotonic() - self._kept[0] < KEPT_S:
                 return self._kept[1]
-            return self._ask(seconds)
+            return self._ask(left)
 
     def again(self, seconds: float) -> str:
         """What the command prints now."""
-        with self._lock:
-            return self._ask(seconds)
+        with self._turn(seconds) as left:
+            return self._ask(left)
 
     def stamp(self) -> object:
         """What it printed last; whether it would print something else is not known without asking."""
         return self._last
+
+    @contextmanager
+    def _turn(self, seconds: float) -> Iterator[float]:
+        """The turn to ask, and what is then left of the time."""
+        until = monotonic() + seconds
+        if not self._lock.acquire(timeout=max(0.0, seconds)):
+            raise NasError("cron.chronos.access_token_command printed no token in time.")
+        try:
+            yield until - monotonic()
+        finally:
+            self._lock.release()
 
     def _ask(self, seconds: float) -> str:
         self._kept = None
@@ -172,15 +185,36 @@ def _printed(command: str, seconds: float) -> str:
         raise NasError(f"cron.chronos.access_token_command cannot be run: {type(error).__name__}.") from error
     with process:
         try:
-            printed, _ = process.communicate(timeout=max(seconds, 0.0))
-        except subprocess.TimeoutExpired as error:
+            printed = _read(process, monotonic() + seconds)
+        except BaseException:
             # Its whole group is ended: a child of its own would hold the pipe open, and us with it.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            raise NasError(f"cron.chronos.access_token_command printed no token in {seconds:.1f} s.") from error
+            raise
     if process.returncode != 0:
         raise NasError(f"cron.chronos.access_token_command ended with exit code {process.returncode}.")
-    return printed[:_MAX_BYTES].decode(errors="replace")
+    return printed.decode(errors="replace")
+
+
+def _read(process: subprocess.Popen[bytes], until: float) -> bytes:
+    """All that a process prints until it ends."""
+    output = cast("IO[bytes]", process.stdout).fileno()
+    printed, poll = b"", select.poll()
+    poll.register(output)
+    while True:
+        if not poll.poll(max(0.0, until - monotonic()) * 1000):
+            raise NasError("cron.chronos.access_token_command printed no token in time.")
+        more = os.read(output, _MAX_BYTES)
+        printed += more
+        if len(printed) > _MAX_BYTES:
+            raise NasError("cron.chronos.access_token_command prints more than a token.")
+        if not more:
+            break
+    try:
+        process.wait(max(0.0, until - monotonic()))
+    except subprocess.TimeoutExpired as error:
+        raise NasError("cron.chronos.access_token_command printed a token, and did not end in time.") from error
+    return printed
 
 
 def _checked(text: str, where: str) -> str:

@@ -12,12 +12,11 @@ import pytest
 
 from hermes_cron.errors import AddressRefused, ConfigError, OutboundError
 from hermes_cron.nas.callback import Callbacks
-from hermes_cron.nas.delivery import read_retry_after
 from hermes_cron.nas.limits import Limits
 from hermes_cron.nas.signature import Signatures, read_secret
 from hermes_cron.outbound import Judge, is_public
 from hermes_cron.settings import Secret
-from tests.unit.nas.world import NOON, Clock
+from tests.unit.nas.world import Clock
 
 # The example of the scheme's own specification.
 SPEC_SECRET = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
@@ -179,16 +178,3 @@ def test_what_costs_more_than_a_call_is_paid_for_by_the_next() -> None:
     assert limits.wait(2) == 0
     now[0] = 2
     assert [limits.wait(1) for _ in range(2)] == [0, 0.5]
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("7", 7), (" 7 ", 7), ("0", 0), ("1.5", 1.5), ("Wed, 01 Jul 2026 12:00:30 GMT", 30),
-        ("Wed, 01 Jul 2026 11:00:00 GMT", 0), ("Wed, 01 Jul 2026 12:00:30", 30), ("", None), ("soon", None),
-        ("-5", None), ("1e999", None), ("nan", None), ("9" * 400, None),
-    ],
-)  # fmt: skip
-def test_it_reads_retry_after(text: str, seconds: float | None) -> None:
-    assert read_retry_after({"retry-after": text}, NOON) == seconds
-    assert read_retry_after({}, NOON) is None

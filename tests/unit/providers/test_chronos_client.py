@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -99,6 +102,36 @@ def test_a_command_that_gives_no_token_is_an_error_in_time(nas: Nas, command: st
     assert nas.calls == []
 
 
+def test_a_command_without_an_end_fills_no_memory() -> None:
+    code = """
+import resource, sys
+from hermes_cron.errors import NasError
+from hermes_cron.providers.chronos.token import CommandToken
+resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20))
+try:
+    CommandToken("yes").read(60)
+except NasError as error:
+    print(error.message)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert "access_token_command" in said.stdout
+
+
+def test_nobody_waits_longer_than_he_may_for_another_who_asks_the_command(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    token = CommandToken(f"cat {pipe}")
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(token.read, 120)
+        with pipe.open("w") as writer:
+            second = pool.submit(token.read, 0.2)
+            done = wait([second], 30).done
+            writer.write("good")
+        assert first.result(60) == "good"
+        assert done == {second}
+        assert isinstance(second.exception(), NasError)
+
+
 @pytest.mark.parametrize("text", ["", " \n", "two\nlines", "spaced out", "ünicode", "nul\0"])
 def test_a_token_that_cannot_be_sent_is_never_sent(nas: Nas, text: str) -> None:
     with pytest.raises(NasError) as caught:
@@ -139,6 +172,7 @@ def test_it_says_who_it_is_and_what_it_takes(nas: Nas) -> None:
         (answered(500, retry_after="7"), NasError, False, None),
         (answered(502), NasError, True, None),
         (answered(503, retry_after="junk"), NasError, False, None),
+        (answered(503, retry_after="Wed, 21 Oct 2015 07:28:00 +99999999999999999999"), NasError, False, None),
         (answered(504), NasError, True, None),
         (answered(301), NasError, False, None),
     ],
