@@ -29,6 +29,7 @@ from hermes_cron.firing import Execute, Firing
 from hermes_cron.handover import Load
 from hermes_cron.interfaces import Broker, CronScheduler, FireVerifier, Store
 from hermes_cron.leases import GRACE_S, Leases, end_process
+from hermes_cron.ledger import Keep
 from hermes_cron.loading import all_tasks, load_app
 from hermes_cron.pool import STOP_S, Pool
 from hermes_cron.providers import configured_cron_scheduler, resolve_cron_scheduler
@@ -36,8 +37,9 @@ from hermes_cron.rules.claim import Claimer
 from hermes_cron.store import open_store
 from hermes_cron.task import Task
 from hermes_cron.transport import is_shared, open_broker
+from hermes_cron.trimming import Trimmer
 from hermes_cron.verify import get_fire_verifier, refuse_all
-from hermes_cron.worker import Worker
+from hermes_cron.worker import FireDue, Worker
 
 _log = logging.getLogger("hermes_cron.bootstrap")
 
@@ -137,6 +139,7 @@ class Crew:
     declare: Callable[[], None]
     pool: Pool | None = None
     capture: Capture | None = None
+    trimmer: Trimmer | None = None
     _started: threading.Event = field(default_factory=threading.Event)
 
     def busy(self) -> int:
@@ -151,12 +154,16 @@ class Crew:
             self.pool.start()
         if self.capture is not None:
             self.capture.start()
+        if self.trimmer is not None:
+            self.trimmer.start()
         self.worker.start()
         threading.Thread(target=self._start_provider, name="hermes-cron-provider", daemon=True).start()
 
     def stop(self) -> None:
         """Drain, arm what is still wanted if NAS answers, and give everything back."""
         self.worker.stop()
+        if self.trimmer is not None:
+            self.trimmer.stop()
         if self.pool is not None:
             self.pool.stop()
         self.scheduler.stop()
@@ -193,14 +200,26 @@ def make_crew(config: Config, app: HermesCron | None, *, store: Store, broker: B
         store, broker, scheduler, Claimer(_worker_name(), lease), leases.keep,
         _in_threads(config, tasks) if pool is None else pool.execute, lambda: worker.awake(),  # noqa: PLW0108 - the worker is made below.
     )  # fmt: skip
+    keep = Keep(settings.store.keep_fires, timedelta(days=settings.store.keep_days))
+    trimmer = Trimmer(store, keep, lambda: worker.busy())  # noqa: PLW0108 - the worker is made below.
     worker = Worker(
-        store, broker, scheduler, firing.fire_due, leases.ask_all, concurrency=settings.worker.concurrency,
-        drain=timedelta(seconds=settings.worker.drain_seconds),
+        store, broker, scheduler, _noted(firing.fire_due, trimmer), leases.ask_all,
+        concurrency=settings.worker.concurrency, drain=timedelta(seconds=settings.worker.drain_seconds),
         grace=timedelta(seconds=GRACE_S if pool is None else STOP_S),
     )  # fmt: skip
     client = Client(store, scheduler, tasks, bell=broker.enqueue, timezone=settings.cron.timezone)
-    capture = Capture() if pool is None else None
-    return Crew(store, broker, scheduler, worker, leases, client, partial(_declare, client, app), pool, capture)
+    capture, declare = Capture() if pool is None else None, partial(_declare, client, app)
+    return Crew(store, broker, scheduler, worker, leases, client, declare, pool, capture, trimmer)
+
+
+def _noted(fire_due: FireDue, trimmer: Trimmer) -> FireDue:
+    def seen_through(fire: Fire, ack: Callable[[], None]) -> float | None:
+        wait = fire_due(fire, ack)
+        if wait is None:
+            trimmer.note()
+        return wait
+
+    return seen_through
 
 
 def _in_threads(config: Config, tasks: Mapping[str, Task]) -> Execute:

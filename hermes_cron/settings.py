@@ -1,8 +1,7 @@
 """The configuration's schema: every key, its default, what may stand there, and one sentence about it.
 
-The tree of frozen dataclasses is the schema: `hermes_cron.config` reads files, the environment and flags by it, and
-writes the commented example from it. A reader turns what stands in a source into the key's value, or raises
-ValueError with the end of the sentence "KEY must be ...".
+By this tree of frozen dataclasses `hermes_cron.config` reads files, the environment and flags, and writes the commented
+example. A reader turns what stands in a source into the key's value, or raises ValueError with the end of "KEY must".
 """
 
 from __future__ import annotations
@@ -285,6 +284,8 @@ class StoreSettings:
         any_url,
         shown=False,
     )
+    keep_fires: int = _option(10_000, "How many fires of each job its ledger keeps; 0: all, for ever.", whole(0, 10**9))
+    keep_days: int = _option(90, "For how many days it keeps every fire, besides.", whole(1, 36_500))
 
 
 @dataclass(frozen=True, slots=True)
