@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import secrets
+import stat
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -52,14 +53,20 @@ def read_keys(file: Path) -> tuple[ApiKey, ...]:
         ConfigError: It cannot be read, others may write to it, or one of its lines is none of these.
     """
     try:
-        if file.stat().st_mode & 0o022:
+        mode = file.stat().st_mode
+        if not stat.S_ISREG(mode):
+            # Before its mode is looked at: to change that of a folder, or of a device, would be bad advice.
+            hint = "Let web.api_keys_file name a file; `hermes-cron keys new NAME --scope read` makes it."
+            raise ConfigError(f"{file}, which is to have the API keys, is no ordinary file.", hint=hint, field=FIELD)
+        if mode & 0o022:
             hint = f"Run `chmod 600 {file}`."
             raise ConfigError(f"Others may write to the API keys in {file}.", hint=hint, field=FIELD)
         with file.open("rb") as opened:
             text = opened.read(_MOST_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         hint = "`hermes-cron keys new NAME --scope read` makes it."
-        raise ConfigError(f"The API keys in {file} cannot be read: {error}.", hint=hint, field=FIELD) from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"The API keys in {file} cannot be read: {reason}.", hint=hint, field=FIELD) from error
     lines = [line.partition("#")[0].split() for line in text.splitlines()]
     return tuple(_key(words, file, number) for number, words in enumerate(lines, 1) if words)
 
@@ -84,7 +91,10 @@ def add_key(file: Path, name: str, scopes: Iterable[str]) -> str:
             # One write to a file opened for appending: two commands at once leave two whole lines.
             opened.write(f"{name} {','.join(scopes)} {digest_of(key)}\n".encode())
     except OSError as error:
-        raise ConfigError(f"The API keys in {file} cannot be written: {error}.", field=FIELD) from error
+        hint = "Its folder must exist and be writable for this user."
+        raise ConfigError(
+            f"The API keys in {file} cannot be written: {error.strerror}.", hint=hint, field=FIELD
+        ) from error
     return key
 
 
@@ -124,10 +134,10 @@ class KeyRing:
 
     def _stamp(self) -> tuple[int, int, int, int] | None:
         try:
-            stat = self._file.stat()
+            seen = self._file.stat()
         except OSError:
             return None
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino, stat.st_mode
+        return seen.st_mtime_ns, seen.st_size, seen.st_ino, seen.st_mode
 
 
 def _key(words: Sequence[str], file: Path, number: int) -> ApiKey:

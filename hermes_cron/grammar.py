@@ -257,7 +257,7 @@ def _instant(words: str) -> datetime:
         return datetime.fromisoformat(words.upper())
     except ValueError as error:
         hint = "Write an instant like 2030-01-31T09:00:00Z, or without Z for the job's own zone."
-        raise refusal(f"{words[:60]!r} is not a possible instant: {error}.", hint) from error
+        raise refusal(f"{words.upper()[:60]!r} is not a possible instant: {error}.", hint) from error
 
 
 def _clock(days: str, time: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,22 +24,49 @@ def load_app(spec: str) -> HermesCron | None:
     if not spec:
         return None
     module_name, _, attribute = spec.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    _add_current_folder()
     try:
         found = importlib.import_module(module_name)
         for part in (attribute or "app").split("."):
             found = getattr(found, part)
-    except HermesCronError:
+    except HermesCronError as error:
+        # A task or a job of it was declared wrongly: that is said already, but not where.
+        error.hint = " ".join(filter(None, (error.hint, _where(error))))
         raise
     except (Exception, SystemExit) as error:
-        hint = "Write -A module:attr, from the folder in which `import module` works."
-        words = f"The application {spec!r} cannot be loaded: {type(error).__name__}: {error}."
-        raise ConfigError(words, hint=hint, field="app") from error
+        words = f"The application {spec!r} cannot be loaded: {type(error).__name__}: {error}"
+        raise ConfigError(f"{words.rstrip('.')}.", hint=_what_to_do(error, module_name), field="app") from error
     if not isinstance(found, HermesCron):
-        raise ConfigError(f"{spec!r} is {type(found).__name__}, and not a HermesCron.", field="app")
+        hint = f"Name the HermesCron of {module_name}, as in -A {module_name}:app."
+        raise ConfigError(f"{spec!r} is a {type(found).__name__}, and not a HermesCron.", hint=hint, field="app")
     return found
+
+
+def _add_current_folder() -> None:
+    try:
+        here = str(Path.cwd())
+    except OSError:
+        # It was removed under us: nothing can be imported from it.
+        return
+    if here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _what_to_do(error: BaseException, module_name: str) -> str:
+    """Where the application itself failed; how to write -A, where it was not even found."""
+    if where := _where(error):
+        return where
+    if module_name.endswith(".py"):
+        return f"Write the module's name without .py: -A {module_name.removesuffix('.py')}:app."
+    return "Write -A module:attr, from the folder in which `import module` works."
+
+
+def _where(error: BaseException) -> str:
+    """The line that it came from, if it is neither ours nor that of Python's own importing."""
+    ours, machinery = str(Path(__file__).parent), (importlib.__file__, "<frozen importlib")
+    frames = traceback.extract_tb(error.__traceback__)
+    within = [frame for frame in frames if not frame.filename.startswith((ours, *machinery))]
+    return f"It happened in {within[-1].filename}, line {within[-1].lineno}." if within else ""
 
 
 def all_tasks(settings: TaskSettings, app: HermesCron | None) -> Mapping[str, Task]:

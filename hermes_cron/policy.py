@@ -70,8 +70,12 @@ class Policy:
         if match:
             object.__setattr__(self, "misfire", "run_all")
             object.__setattr__(self, "misfire_max", int(match[1]))
-        _one_of("misfire", self.misfire, MISFIRES)
-        _whole("misfire", self.misfire_max, 1, 1000)
+        if self.misfire not in MISFIRES:
+            words = f"misfire must be run_latest, run_all, run_all(N) or skip, not {self.misfire!r}."
+            raise JobInvalid(words, field="misfire")
+        if match and not 1 <= self.misfire_max <= 1000:
+            raise JobInvalid(f"misfire run_all(N) takes an N from 1 to 1000, not {match[1]}.", field="misfire")
+        _whole("misfire_max", self.misfire_max, 1, 1000)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Policy:
@@ -90,7 +94,8 @@ class Policy:
                 try:
                     values[name] = read_instant(values[name])
                 except ValueError as error:
-                    raise JobInvalid(f"{name}: {error}.", field=name) from error
+                    hint = "Write an instant like 2030-01-31T09:00:00Z."
+                    raise JobInvalid(f"{name}: {error}.", hint=hint, field=name) from error
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Task:
         names = [one.name for one in known if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD][: len(positional)]
         if len(names) < len(positional) or known[0].kind is kinds[0] or not args.keys().isdisjoint(names):
             words = f"Task {self.name!r} has no names for all {len(positional)} arguments that came without one."
-            raise TaskInvalid(words, hint=f"It takes {signature}.", field="args")
+            raise TaskInvalid(words, hint=f"It takes {_given(signature, self.bind)}.", field="args")
         return {**dict(zip(names, positional, strict=True)), **args}
 
     def check(self, args: Mapping[str, Any]) -> None:
@@ -80,8 +80,15 @@ class Task:
         try:
             signature.bind(*([None] if self.bind else []), **args)
         except TypeError as error:
-            hint = f"It takes {signature}."
+            hint = f"It takes {_given(signature, self.bind)}."
             raise TaskInvalid(f"Task {self.name!r} cannot be called so: {error}.", hint=hint, field="args") from error
+
+
+def _given(signature: inspect.Signature, bound: bool) -> str:
+    """What a job gives: without the run, which we hand over, and without what the task gives back."""
+    return str(signature.replace(
+        parameters=list(signature.parameters.values())[bound:], return_annotation=inspect.Signature.empty
+    ))  # fmt: skip
 
 
 def find_task(tasks: Mapping[str, Task], name: str) -> Task:

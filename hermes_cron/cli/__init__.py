@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import gc
 import importlib
 import os
@@ -51,6 +52,24 @@ class Lazy(click.Group):
         """In the order in which one needs them."""
         return list(COMMANDS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names; one that is none is answered with what it may have meant."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            ctx.fail(f"There is no command {name[:60]!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a reader that has left, as `head` does, had what it wanted."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            _drop_answer()
+            return 0
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, imported."""
         if cmd_name not in COMMANDS:
@@ -91,6 +110,8 @@ def cli(
     Every key of the configuration is also an environment variable: HERMES_CRON_ and its path with __,
     like HERMES_CRON_BROKER__URL. `hermes-cron config show` lists them all.
     """
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
     # It brings all the wiring along, which help has no need of.
     ctx.obj = _loaded("hermes_cron.cli.session:Session")(app, path, pairs, lenient, log_level)
 
@@ -113,23 +134,45 @@ def _run() -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        error.show()
+        said = error.format_message()
+        if said.startswith("Usage:"):
+            # A group without a command: its help is what click has to say.
+            click.echo(said, err=True)
+        else:
+            _refuse(_usage_words(error, " ".join(said.split())), "usage_invalid")
         return error.exit_code
     except HermesCronError as error:
-        click.echo(f"{click.style('Error:', fg='red', bold=True)} {one_line(str(error))} [{error.code}]", err=True)
+        _refuse(str(error), error.code)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return 130
-    except BrokenPipeError:
-        _drop_answer()
-        return 0
     except OSError as error:
         # What arose within is one of our errors by now: this is the way to the terminal.
-        click.echo(f"{click.style('Error:', fg='red', bold=True)} The answer cannot be written: {error}.", err=True)
+        _refuse(
+            f"The answer cannot be written: {error.strerror or error}. What was asked for may be done.", "answer_lost"
+        )
         _drop_answer()
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _refuse(words: str, code: str) -> None:
+    color = False if os.environ.get("NO_COLOR") else None
+    click.echo(f"{click.style('Error:', fg='red', bold=True)} {one_line(words)} [{code}]", err=True, color=color)
+
+
+def _usage_words(error: click.ClickException, said: str) -> str:
+    """What click says, and where to read on: it would take four lines for that."""
+    words = said if said.endswith((".", "?", ")")) else f"{said}."
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None:
+        return words
+    if isinstance(error, click.NoSuchOption) and any(error.option_name in one.opts for one in cli.params):
+        _, *command = context.command_path.split()
+        hint = f"It stands before the command: `hermes-cron {error.option_name} ... {' '.join(command)}`."
+        return f"No option {error.option_name!r} here. {hint}"
+    return f"{words} `{context.command_path} --help` has all of it."
 
 
 def _drop_answer() -> None:

@@ -19,6 +19,8 @@ from hermes_cron.errors import HermesCronError
 def dev(session: Session, late_app: str | None) -> None:
     """Start NAS, web and worker with embedded defaults on free ports; Ctrl-C ends it and leaves nothing behind."""
     session.give("app", late_app)
+    # Looked at here, so that one that cannot be loaded is told before anything is started and printed.
+    _ = session.app
     over = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:

@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _DURATIONS = ("grace", "backoff", "backoff_cap", "timeout", "jitter")
-_NUMBERS = ("repeat", "max_attempts", "reruns", "pause_on_failure")
+_NUMBERS = {"repeat": (1, 10**9), "max_attempts": (1, 1000), "reruns": (0, 1000), "pause_on_failure": (0, 10**6)}
 
 _OPTIONS = {
     "overlap": ("WORD", "While a run is live: skip, queue, allow or replace."),
@@ -102,7 +102,7 @@ def _read(name: str, text: str) -> Any:
         return None
     if name in _DURATIONS:
         return read_duration(name, text)
-    return read_whole(name, text, 0, 10**9) if name in _NUMBERS else text
+    return read_whole(name, text, *_NUMBERS[name]) if name in _NUMBERS else text
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

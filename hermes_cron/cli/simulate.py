@@ -27,6 +27,9 @@ from hermes_cron.simulation.simulate import simulate as let_time_pass
 from hermes_cron.simulation.tally import Line, Tally
 
 _HEADERS = ("JOB", "SCHEDULE", "RAN", "MISSED", "SKIPPED", "OTHER", "RUN AGAIN", "OPEN", "LATEST START")
+_YEARS = (1970, 2999)
+"""What can be begun in: ten years, and the schedules that look a century ahead, end well within the calendar."""
+
 _OTHER = (FireState.FAILED, FireState.CANCELLED, FireState.INTERRUPTED)
 
 
@@ -77,9 +80,15 @@ def _instant(text: str | None) -> datetime:
     if text is None:
         return utc_now()
     try:
-        return read_instant(text)
+        instant = read_instant(text)
     except ValueError as error:
-        raise JobInvalid(f"--from: {error}.", field="from") from error
+        hint = "Write an instant like 2030-01-31T09:00:00Z."
+        raise JobInvalid(f"--from: {error}.", hint=hint, field="from") from error
+    if not _YEARS[0] <= instant.year <= _YEARS[1]:
+        raise JobInvalid(
+            f"--from must lie in the years {_YEARS[0]} to {_YEARS[1]}, not in {instant.year}.", field="from"
+        )
+    return instant
 
 
 def _jobs(session: Session, file: Path | None, now: datetime) -> list[Job]:

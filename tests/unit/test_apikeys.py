@@ -81,3 +81,11 @@ def test_a_name_is_given_once(file: Path) -> None:
     with pytest.raises(ConfigError, match="already"):
         add_key(file, "ops", ["write"])
     assert len(read_keys(file)) == 1
+
+
+def test_it_never_advises_to_change_the_mode_of_what_is_no_file(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    for act in (lambda: read_keys(tmp_path), lambda: add_key(tmp_path, "ops", ["read"])):
+        with pytest.raises(ConfigError, match="no ordinary file") as told:
+            act()
+        assert "chmod" not in str(told.value)

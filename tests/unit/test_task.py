@@ -119,5 +119,13 @@ def test_a_bound_task_takes_its_run_first() -> None:
         Task("t", plain, bind=True).check({"place": "north"})
 
 
+def test_what_a_bound_task_takes_is_told_without_the_run() -> None:
+    def send(run: object, url: str) -> int: ...
+
+    with pytest.raises(TaskInvalid) as told:
+        Task("t", send, bind=True).check({})
+    assert told.value.hint in ("It takes (url: 'str').", "It takes (url: str).")
+
+
 def test_cannot_check_what_has_no_signature() -> None:
     Task("t", dict).check({"anything": 1})

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,9 @@ USAGE = [
 def home(cli: Cli, here: Path) -> Cli:
     (here / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     (here / "broken.py").write_text("raise RuntimeError('two\\nlines')")
+    (here / "zero.py").write_text(
+        "from hermes_cron import HermesCron\napp = HermesCron('z')\n@app.cron('every 0m')\ndef z(): ..."
+    )
     (here / "leaves.py").write_text("raise SystemExit(3)")
     cli.add("ping")
     return cli
@@ -145,9 +150,51 @@ def test_it_refuses_in_one_sentence_and_changes_nothing(home: Cli, words: list[s
 def test_it_refuses_what_is_no_command(home: Cli, words: list[str]) -> None:
     before = home.kept()
     answer = home(*words)
-    assert answer.code == 2
-    assert "Traceback" not in answer.err
+    assert (answer.code, answer.out) == (2, "")
     assert home.kept() == before
+    if words != ["jobs"]:
+        assert answer.err.startswith("Error: ")
+        assert answer.err.endswith(" [usage_invalid]\n")
+        assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [(["jbos", "list"], "Did you mean 'jobs'?"), (["jobs", "lst"], "'list'"),
+     (["jobs", "list", "--config", "x.yaml"], "It stands before the command: `hermes-cron --config ... jobs list`."),
+     (["jobs", "list", "-A", "harbour:app"], "It stands before the command: `hermes-cron -A ... jobs list`."),
+     (["jobs", "add", "x"], "`hermes-cron jobs add --help`"),
+     (["-A", "harbour.py:app", "jobs", "list"], "without .py: -A harbour:app."),
+     (["-A", "harbour:tide", "jobs", "list"], "is a Task, and not a HermesCron. Name the HermesCron of harbour"),
+     (["-A", "broken", "jobs", "list"], "broken.py, line 1."),
+     (["-A", "zero:app", "jobs", "list"], "zero.py, line 3."),
+     (["-A", "nope:app", "jobs", "list"], "from the folder in which `import module` works."),
+     (["-A", "nope:app", "dev"], "from the folder in which `import module` works."),
+     (add("--repeat", "-1"), "from 1 to"), (add("--misfire", "never"), "run_all(N)"),
+     (add("--misfire", "run_all(0)"), "from 1 to 1000"), (add("--starts-at", "yesterday"), "2030-01-31T09:00:00Z"),
+     (add(schedule="2031-02-31T00:00:00Z"), "'2031-02-31T00:00:00Z'"),
+     (["simulate", "--from", "9999-12-31T00:00:00Z"], "the years 1970 to 2999")],
+    ids=named,
+)  # fmt: skip
+def test_it_says_what_to_do_instead(home: Cli, words: list[str], hint: str) -> None:
+    answer = home(*words)
+    assert answer.code in (2, 78)
+    assert answer.err.startswith("Error: ")
+    assert hint in answer.err
+    assert answer.out == ""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("variable", "coloured"), [("", True), ("1", False)])
+def test_it_has_colours_on_a_terminal_that_wants_them(home: Cli, variable: str, coloured: bool) -> None:
+    terminal, end = pty.openpty()
+    process = start(home, "jobs", "show", "nope", stderr=end, more={"NO_COLOR": variable})
+    process.communicate(timeout=60)
+    said = os.read(terminal, 10_000)
+    os.close(terminal)
+    os.close(end)
+    assert said.endswith(b"[job_not_found]\r\n")
+    assert (b"\x1b[" in said) is coloured
 
 
 def test_it_waits_for_a_locked_store_and_then_says_so(home: Cli) -> None:
@@ -196,12 +243,14 @@ def test_it_minds_no_reader_that_leaves(home: Cli) -> None:
     process = start(home, "jobs", "list", "--json")
     assert process.stdout is not None
     process.stdout.close()
-    assert process.wait(60) in (0, 1)
+    assert process.wait(60) == 0
     assert process.stderr is not None
     assert b"Traceback" not in process.stderr.read()
 
 
-def start(cli: Cli, *words: str | bytes) -> subprocess.Popen[bytes]:
+def start(
+    cli: Cli, *words: str | bytes, stderr: int = subprocess.PIPE, more: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "hermes_cron", *words]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), **(more or {})}
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=env)
