@@ -115,6 +115,10 @@ def _listening(sock: socket.socket, bind: Callable[[], None] | None) -> socket.s
     try:
         if bind is not None:
             bind()
+        if sock.family != socket.AF_UNIX:
+            # Before the first connection, which inherits it: an answer is sent in two pieces, and without this the second
+            # waits for a client that takes its time to acknowledge the first. gunicorn says it too, when it is loaded.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.listen(_BACKLOG)
     except BaseException:
         sock.close()

@@ -35,6 +35,13 @@ class TestListen:
             assert url_of(sock) == f"http://127.0.0.1:{sock.getsockname()[1]}"
             socket.create_connection(sock.getsockname(), 5).close()
 
+    def test_no_connection_is_held_up_by_its_acknowledgements_however_early_it_comes(self) -> None:
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))
+            for bind in ("127.0.0.1:0", f"fd://{bound.fileno()}"):
+                with listen(bind) as sock, socket.create_connection(sock.getsockname(), 5), sock.accept()[0] as taken:
+                    assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
     def test_at_an_address_of_version_6(self) -> None:
         try:
             sock = listen("[::1]:0")
