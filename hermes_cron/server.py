@@ -116,8 +116,8 @@ def _listening(sock: socket.socket, bind: Callable[[], None] | None) -> socket.s
         if bind is not None:
             bind()
         if sock.family != socket.AF_UNIX:
-            # Before the first connection, which inherits it: an answer is sent in two pieces, and without this the second
-            # waits for a client that takes its time to acknowledge the first. gunicorn says it too, when it is loaded.
+            # Before the first connection, which inherits it: an answer is sent in two pieces, and without this the
+            # second waits until the client acknowledges the first. gunicorn says the same, but only once it is loaded.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.listen(_BACKLOG)
     except BaseException:
