@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from hermes_cron.capture import Capture, recorded
+from hermes_cron.clock import EPOCH
 from hermes_cron.execution import execute
 from hermes_cron.run import Run, RunState, StopSign
 from hermes_cron.task import Task
@@ -26,6 +28,7 @@ class Bodies:
     def __init__(self, tasks: Mapping[str, Task], moved: Callable[[datetime], object]) -> None:
         self._tasks = {name: replace(task, call=self._watched(task.call)) for name, task in tasks.items()}
         self._moved = moved
+        self._recorded = recorded(self._execute, self._clock)
         self._began: datetime | None = None
         self._spent = self._takes = 0.0
         self._caught: BaseException | None = None
@@ -54,9 +57,12 @@ class Bodies:
         self.begun.append(run.id)
         self._began, self._caught = now, None
         self._spent, self._takes = 0.0, self.takes.get(run.job_id, 0.0)
+        capture = Capture()
+        capture.start()
         try:
-            ended = execute(run, self._tasks, StopSign(), lambda: self.inside or now, lambda: self._spent)
+            ended = self._recorded(run, StopSign())
         finally:
+            capture.stop()
             self._began = None
         self._moved(now)
         if isinstance(self._caught, KeyboardInterrupt):
@@ -66,6 +72,12 @@ class Bodies:
         if ended.state is RunState.FAILED:
             self.failed.append(ended)
         return ended, self._spent
+
+    def _execute(self, run: Run, sign: StopSign) -> Run:
+        return execute(run, self._tasks, sign, self._clock, lambda: self._spent)
+
+    def _clock(self) -> datetime:
+        return self.inside or EPOCH
 
     def _watched(self, call: Callable[..., object]) -> Callable[..., object]:
         @functools.wraps(call)

@@ -254,21 +254,21 @@ class Agent(ABC):
         strand.body = run
         ended, seconds = self.body(run)
         self._at(self.now + timedelta(seconds=seconds), partial(self._end_body, strand, run, ended))
-        self._at(self.now + LEASE / 3, partial(self._renew, strand, run))
+        self._at(self.now + LEASE / 3, partial(self._renew, strand, run, ended))
 
     def _end_body(self, strand: Strand, run: Run, ended: Run) -> None:
         if strand.body is run:
             strand.body = None
             self._go_on(strand, (ended, False))
 
-    def _renew(self, strand: Strand, run: Run) -> None:
+    def _renew(self, strand: Strand, run: Run, ended: Run) -> None:
         if strand.body is not run:
             return
         held = self.store.change(run.job_id, partial(renew, run=run, lease=LEASE))
         if isinstance(held, Run) and held.cancel:
-            self._end_body(strand, run, _cancelled(run, held.cancel))
+            self._end_body(strand, run, replace(ended, state=RunState.CANCELLED, error=held.cancel))
         else:
-            self._at(self.now + LEASE / 3, partial(self._renew, strand, run))
+            self._at(self.now + LEASE / 3, partial(self._renew, strand, run, ended))
 
     def _down(self, *, crashed: bool) -> None:
         self.went_down(crashed)
@@ -328,10 +328,6 @@ class Agent(ABC):
 
     def _boot_seconds(self) -> float:
         return (self.now - EPOCH).total_seconds()
-
-
-def _cancelled(run: Run, reason: str) -> Run:
-    return replace(run, state=RunState.CANCELLED, error=reason)
 
 
 def _acknowledged() -> None:

@@ -105,9 +105,11 @@ class Scripts:
         return None
 
     def run(self, run: Run) -> Script[None]:
-        """Begin, run, complete or hand back, ring."""
+        """Begin, run, complete or hand back, ring, keep what it said."""
         begun = self._written(run, partial(self.steps.begin, run=run, lease=self.claimer.lease))
         if not isinstance(begun, Run):
+            if begun.ring:
+                self.ring(Fire(run.job_id, kind="sweep"))
             return
         yield At("firing.begun")
         ended, back = yield Body(begun)
@@ -119,6 +121,8 @@ class Scripts:
         yield At("firing.completed")
         if done.written and done.ring:
             self.ring(Fire(run.job_id, kind="sweep"))
+        if done.written and ended.output is not None and ended.output.lines:
+            self.store.keep_output(ended, ended.output)
 
     def arm(self, job_id: str) -> Script[bool]:
         """Make true at NAS what the store wants of one id; False when it is still wanted."""

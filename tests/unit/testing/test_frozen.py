@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import threading
 import time
@@ -190,6 +191,27 @@ def test_an_interrupt_is_for_whoever_runs_the_tests(app: HermesCron) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         FrozenCron(app, at=START).advance(by=HOUR)
+
+
+def test_what_a_body_says_is_kept_with_its_run_and_goes_where_it_went(
+    app: HermesCron, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.cron("0 * * * *")
+    def talks() -> None:
+        print("counting")
+        cron.sleep(60)
+        logging.getLogger("shop").error("no scales")
+
+    cron = FrozenCron(app, at=START)
+    cron.advance(by=2 * HOUR + MINUTE)
+    print("nobody's")
+    output = cron.client.output(cron.runs()[1].id)
+    assert output is not None
+    assert [(line.at, line.source, line.text) for line in output.lines] == [
+        (at("2026-03-28T02:00Z"), "stdout", "counting"), (at("2026-03-28T02:01Z"), "shop", "no scales"),
+    ]  # fmt: skip
+    assert capsys.readouterr().out == "counting\ncounting\nnobody's\n"
+    assert caplog.messages == ["no scales"] * 2
 
 
 # Bodies that take time.

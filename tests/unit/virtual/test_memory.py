@@ -29,9 +29,21 @@ from tests.unit.parts import NOON, FakeClock
 from tests.unit.simulation.parts import entry_of, put, run_of
 
 
+class Here:
+    """Where a store is that two cannot open."""
+
+    def open(self, deadline: float) -> MemoryStore:
+        return MemoryStore(utc_now)
+
+
 @pytest.fixture
 def store() -> MemoryStore:
     return MemoryStore(utc_now)
+
+
+@pytest.fixture
+def place() -> Here:
+    return Here()
 
 
 def test_it_tells_when_something_is_overdue_next() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hermes_cron.errors import NasError
 from hermes_cron.fire import Fire
 from hermes_cron.firing import Firing
 from hermes_cron.interfaces import Store
+from hermes_cron.output import Line, Output
 from hermes_cron.providers.chronos.armer import Armer
 from hermes_cron.providers.chronos.backoff import Backoff
 from hermes_cron.providers.chronos.ladder import Ladder
@@ -35,6 +37,14 @@ CLAIMER = Claimer("w", LEASE)
 RUNGS = (900.0, 10_800.0)
 
 
+class Told(Between):
+    """A store that is also told what a run said."""
+
+    def keep_output(self, run: Run, output: Output) -> None:
+        self._before(f"keep {output.lines[0].text}")
+        self._store.keep_output(run, output)
+
+
 @dataclass
 class Stage:
     """A store, a NAS that is a model, and a diary of what happens to them, in order."""
@@ -45,19 +55,22 @@ class Stage:
     nas_up: bool = True
     ends: RunState = RunState.SUCCEEDED
     drains: bool = False
+    output: Output | None = None
+    meanwhile: Callable[[], object] = lambda: None
 
     def __post_init__(self) -> None:
         self.kept = MemoryStore(self.clock)
-        self.store: Store = Between(self.kept, self.said.append)  # type: ignore[assignment]
+        self.store: Store = Told(self.kept, self.said.append)  # type: ignore[assignment]
         self.client = ModelClient(self.nas, self.called)
 
     def called(self) -> bool:
         self.said.append("NAS")
+        self.meanwhile()
         return self.nas_up
 
     def ended(self, run: Run) -> Run:
         self.said.append("body")
-        return replace(run, state=self.ends)
+        return replace(run, state=self.ends, output=self.output)
 
     def ack(self) -> None:
         self.said.append("ack")
@@ -128,6 +141,23 @@ def due(stage: Stage, **policies: Any) -> None:
     stage.clock.now = DUE
 
 
+def cancelled(stage: Stage) -> None:
+    """The run is cancelled while NAS is called about its job's next alarm, so before it begins."""
+    queued(stage)
+
+    def cancel() -> None:
+        for run in stage.kept.runs("a"):
+            if run.open:
+                stage.kept.change("a", partial(change.cancel_run, run_id=run.id, reason="by hand"))
+
+    stage.meanwhile = cancel
+
+
+def talking(stage: Stage) -> None:
+    queued(stage)
+    stage.output = Output((Line(DUE, "stdout", "hello"),))
+
+
 def drained(stage: Stage) -> None:
     due(stage)
     stage.drains, stage.ends = True, RunState.CANCELLED
@@ -159,6 +189,8 @@ SITUATIONS: dict[str, tuple[Callable[[Stage], None], Fire]] = {
     "a fire that is not due": (due, Fire("a", DUE + timedelta(hours=1))),
     "a sweep": (due, Fire("a", kind="sweep")),
     "a run that fails": (failing, Fire("a", DUE)),
+    "a run that is cancelled before it begins, with another waiting behind it": (cancelled, Fire("a", DUE)),
+    "a run that says something, with another waiting behind it": (talking, Fire("a", DUE)),
     "a run that is handed back": (drained, Fire("a", DUE)),
     "a fire while NAS is away": (away, Fire("a", DUE)),
     "a fire with another waiting behind it": (queued, Fire("a", DUE)),
