@@ -8,6 +8,7 @@ number behind them says at which passing, and `*` at each.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -41,6 +42,9 @@ class Planted(Exception):
     """What a failpoint with `raise` raises: no error of ours, so that nothing is prepared for it."""
 
 
+_SLEEP = re.compile(r"sleep=\d+(\.\d+)?", re.ASCII)
+
+
 @dataclass(slots=True)
 class _Plan:
     action: str
@@ -61,7 +65,7 @@ def read_plans(text: str) -> dict[str, _Plan]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, rest = part.partition(":")
         action, _, at = rest.partition(":")
-        known = action in ("kill", "stop", "raise") or action.partition("=")[0] == "sleep"
+        known = action in ("kill", "stop", "raise") or _SLEEP.fullmatch(action)
         if name not in NAMES or not known or not (at in ("", "*") or at.isdigit()):
             raise ConfigError(f"{VARIABLE}: {part!r} is not NAME:ACTION[:N].", hint=f"Names are {', '.join(NAMES)}.")
         plans[name] = _Plan(action, None if at == "*" else int(at or 1))

@@ -73,6 +73,8 @@ class Signatures:
         """A good call with this id was obeyed."""
         now = self._clock().timestamp()
         with self._lock:
-            if len(self._seen) >= _MOST_KEPT:
-                self._seen = {known: until for known, until in self._seen.items() if until > now}
+            self._seen.pop(call_id, None)
+            # They stand in the order in which they came, and so in that in which they lapse.
+            while self._seen and (len(self._seen) >= _MOST_KEPT or self._seen[next(iter(self._seen))] <= now):
+                del self._seen[next(iter(self._seen))]
             self._seen[call_id] = now + 2 * WINDOW_S

@@ -103,9 +103,8 @@ class Timer:
                 result = self._attempt(due)
                 now = self._book.finish(due.held, result)
                 report(due, result, now, (began - due.held.fire_at).total_seconds())
-        except StoreError as error:
-            # What could not be written down is due still: it is delivered again, but not in a storm.
-            _log.error("%s", error)
+        except Exception as error:  # noqa: BLE001 - what could not be written down is due still: sent again, in no storm.
+            _log.error("a delivery stumbled: %s", error, exc_info=not isinstance(error, StoreError))
             self._ended.wait(TROUBLE_S)
         finally:
             self._book.release(due.held)

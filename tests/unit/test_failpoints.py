@@ -54,7 +54,11 @@ def test_a_name_or_action_that_is_none_ends_the_process_with_one_sentence() -> N
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("text", ["x", "firing.claimed", "firing.claimed:burn", "firing.claimed:kill:x", "a:kill"])
+@pytest.mark.parametrize(
+    "text",
+    ["x", "firing.claimed", "firing.claimed:burn", "firing.claimed:kill:x", "a:kill", "firing.claimed:sleep",
+     "firing.claimed:sleep=", "firing.claimed:sleep=long", "firing.claimed:sleep=-1"],
+)  # fmt: skip
 def test_it_refuses_what_it_cannot_read(text: str) -> None:
     with pytest.raises(ConfigError, match="NAME:ACTION"):
         read_plans(text)

@@ -13,7 +13,7 @@ import pytest
 from hermes_cron.errors import AddressRefused, ConfigError, OutboundError
 from hermes_cron.nas.callback import Callbacks
 from hermes_cron.nas.limits import Limits
-from hermes_cron.nas.signature import Signatures, read_secret
+from hermes_cron.nas.signature import _MOST_KEPT, WINDOW_S, Signatures, read_secret
 from hermes_cron.outbound import Judge, is_public
 from hermes_cron.settings import Secret
 from tests.unit.nas.world import Clock
@@ -178,3 +178,16 @@ def test_what_costs_more_than_a_call_is_paid_for_by_the_next() -> None:
     assert limits.wait(2) == 0
     now[0] = 2
     assert [limits.wait(1) for _ in range(2)] == [0, 0.5]
+
+
+def test_calls_are_remembered_within_their_window_and_never_more_than_so_many() -> None:
+    clock = Clock()
+    signatures = Signatures(b"x" * 24, clock)
+    for n in range(_MOST_KEPT + 100):
+        signatures.remember(f"{n}")
+    assert len(signatures._seen) == _MOST_KEPT
+    assert signatures.repeated(f"{_MOST_KEPT + 99}")
+    clock.move(2 * WINDOW_S)
+    assert not signatures.repeated(f"{_MOST_KEPT + 99}")
+    signatures.remember("new")
+    assert list(signatures._seen) == ["new"]
