@@ -253,4 +253,8 @@ def start(
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "hermes_cron", *words]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), **(more or {})}
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=env)
+    # Tests that a script runs in the background were started with SIGINT ignored, which a child would inherit.
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=env,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip

@@ -42,18 +42,25 @@ class Late:
 
     nas: Nas
     ahead: timedelta = timedelta(0)
+    lost: int = 0
+    arrived: int = 0
 
     def clock(self) -> datetime:
         return utc_now() + self.ahead
 
     def lose(self, call: Call, seconds: float) -> None:
         """Bring the call so many seconds later, and no answer."""
+        self.lost += 1
         threading.Timer(seconds, self._arrive, (call,)).start()
         raise Drop
+
+    def all_arrived(self) -> bool:
+        return self.arrived == self.lost
 
     def _arrive(self, call: Call) -> None:
         self.nas.answer(call)
         self.ahead += arm.LEASE
+        self.arrived += 1
 
 
 def wobbly(chance: random.Random, late: Late):
@@ -107,6 +114,7 @@ def test_i11_two_threads_that_race_leave_one_arm_the_stored_one(nas: Nas, fast: 
         return not record.arm.wanted
 
     assert until(agreed)
+    assert until(late.all_arrived)
     record = fast.read("a")
     assert record
     assert instants(nas) == {"a": record.arm.wake_at}
@@ -129,6 +137,7 @@ def test_i11_the_last_of_two_edits_stands_though_its_call_overtakes_the_first(
     assert not scheduler.arm("a", 30)
     fast.change("a", partial(edited, minutes=2000))
     assert until(lambda: scheduler.arm("a", 1))
+    assert until(late.all_arrived)
     record = fast.read("a")
     assert record
     assert instants(nas) == {"a": record.arm.wake_at}
