@@ -142,6 +142,7 @@ def serve(
     workers: int = 1,
     threads: int = 8,
     graceful_seconds: float = 10,
+    keepalive_seconds: int = SETTINGS["keepalive"],
     on_start: Callable[[], None] | None = None,
     on_stop: Callable[[], None] | None = None,
     on_listen: Callable[[str], None] | None = None,
@@ -150,7 +151,7 @@ def serve(
 
     `make_app` and then `on_start` are called in each worker process after the fork, so that they may start threads
     and open connections; `on_stop` when the process ends, within `graceful_seconds`; `on_listen` once, in the
-    master, with the URL.
+    master, with the URL. A connection is kept open for another request for `keepalive_seconds`; with 0 it is not.
 
     Raises:
         AddressInUse: Somebody listens at `bind`.
@@ -161,6 +162,7 @@ def serve(
     url = url_of(sock)
     options = {
         **SETTINGS, "bind": [f"fd://{sock.detach()}"], "workers": workers, "threads": threads,
+        "keepalive": keepalive_seconds,
         "graceful_timeout": max(1, round(graceful_seconds)), "logger_class": _Log,
         "when_ready": lambda arbiter: on_listen(url) if on_listen else None,
         "post_worker_init": lambda worker: _started(on_start),

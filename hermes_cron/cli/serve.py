@@ -13,7 +13,7 @@ from hermes_cron.cli.session import Session, app_option, pass_session
 from hermes_cron.config import Config
 from hermes_cron.idle import Gate, IdleExit
 from hermes_cron.interfaces import FireVerifier
-from hermes_cron.server import WsgiApp
+from hermes_cron.server import SETTINGS, WsgiApp
 from hermes_cron.transport.door import Door
 from hermes_cron.webapp import Desk, make_webapp
 
@@ -65,6 +65,14 @@ class Unit:
         self.crew.stop()
 
 
+def _keepalive(idle: float | None) -> int:
+    """Seconds; none where the process is to sleep: gunicorn waits 2 s for who keeps a connection before it ends.
+
+    For so long the machine would stay up, and the next fire be refused instead of waking it.
+    """
+    return int(SETTINGS["keepalive"]) if idle is None else 0
+
+
 @click.command()
 @click.option("--exit-when-idle", "idle", type=click.FloatRange(min=0.1, max=86_400), metavar="S", default=None,
               help="End after S seconds with nothing to do; the next fire must start it again.")  # fmt: skip
@@ -99,6 +107,6 @@ def serve(
         )  # fmt: skip
     server.serve(
         unit.make, bind=config.settings.web.bind, on_start=unit.start, on_stop=unit.stop,
-        graceful_seconds=config.settings.worker.drain_seconds + _STOP_S,
+        graceful_seconds=config.settings.worker.drain_seconds + _STOP_S, keepalive_seconds=_keepalive(idle),
         on_listen=lambda url: click.echo(f"hermes-cron serves at {url}", err=True),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -60,6 +61,21 @@ def test_i9_i16_a_process_that_sleeps_is_woken_by_nas_and_loses_nothing(make_sys
     system.wait(launch, "three runs, with a sleep in between", 90)
     outcomes = {fire.state for fire in system.store.fires("tide") if not fire.open}
     assert outcomes == {FireState.SUCCEEDED}
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("flags", "kept"), [((), True), (("--exit-when-idle", "600"), False)])
+def test_a_process_that_is_to_sleep_keeps_no_connection_that_it_would_have_to_wait_for(
+    make_system: Make, flags: tuple[str, ...], kept: bool
+) -> None:
+    system = make_system("memory://")
+    system.start_nas()
+    system.start_serve(*flags)
+    with socket.create_connection(system.web_socket.getsockname(), timeout=60) as asked:
+        asked.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = asked.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert (b"\r\nConnection: keep-alive\r\n" in answer) is kept
 
 
 @pytest.mark.timeout(240)
