@@ -248,13 +248,17 @@ def test_it_minds_no_reader_that_leaves(home: Cli) -> None:
     assert b"Traceback" not in process.stderr.read()
 
 
+# As `python -m hermes_cron`; tests that a script runs in the background have SIGINT ignored, which a child would inherit.
+MAIN = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("hermes_cron", run_name="__main__", alter_sys=True)
+"""
+
+
 def start(
     cli: Cli, *words: str | bytes, stderr: int = subprocess.PIPE, more: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "hermes_cron", *words]
+    command = [sys.executable, "-c", MAIN, *words]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), **(more or {})}
-    # Tests that a script runs in the background were started with SIGINT ignored, which a child would inherit.
-    return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=env,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=env)
