@@ -248,7 +248,7 @@ def test_it_minds_no_reader_that_leaves(home: Cli) -> None:
     assert b"Traceback" not in process.stderr.read()
 
 
-# As `python -m hermes_cron`; tests that a script runs in the background have SIGINT ignored, which a child would inherit.
+# As `python -m hermes_cron`; what a script runs in the background has SIGINT ignored, and so would its children.
 MAIN = """
 import runpy, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
