@@ -86,18 +86,20 @@ def examine(session: Session, *, network: bool) -> Findings:
 
 @contextmanager
 def _overheard(name: str) -> Iterator[list[str]]:
-    """What is warned of meanwhile: a store says so when it is first used, and only then."""
+    """What is warned of meanwhile, and said nowhere else: a store says so when it is first used, and only then."""
     heard: list[str] = []
     log, listener = logging.getLogger(name), logging.Handler(logging.WARNING)
     listener.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]  # as it is meant.
-    before = log.level
+    before = log.level, log.propagate
     log.addHandler(listener)
     log.setLevel(logging.WARNING)
+    log.propagate = False
     try:
         yield heard
     finally:
         log.removeHandler(listener)
-        log.setLevel(before)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 def _guarded(check: str, look: Callable[[], Iterable[Finding]]) -> Sequence[Finding]:
