@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import click
@@ -23,6 +23,7 @@ from hermes_cron.run import Run
 TRY_AGAIN = 75
 _ECHOED = 3
 _POLL_S = 0.2
+_SHOWN = 300
 _LATE = timedelta(seconds=60)
 _LABELS = ("next", "then", "and then")
 _TICKER = "by the built-in ticker of a running `hermes-cron serve` or `hermes-cron worker`"
@@ -44,6 +45,8 @@ def answer_change(client: Client, verb: str, changed: Changed, as_json: bool) ->
         emit_pairs({**_standing(job), **pairs, "arm": _arm_words(client, record, job, now)})
         for warning in warnings:
             click.echo(f"warning: {warning}")
+    if client.stopped():
+        click.echo("note: everything is stopped, so nothing fires; `hermes-cron start` ends that.", err=True)
     leave(changed)
 
 
@@ -93,8 +96,8 @@ def answer_job(client: Client, record: Record, as_json: bool) -> None:
         click.echo(f"warning: {warning}")
 
 
-def answer_list(client: Client, as_json: bool) -> None:
-    """All jobs, one a line, and a note where nothing seems to run them."""
+def answer_list(client: Client, declared: Collection[str], as_json: bool) -> None:
+    """All jobs, one a line; a note where nothing seems to run them, and of what the app declares beside them."""
     records = [record for record in client.list() if record.job is not None]
     jobs = [(record, record.job) for record in records if record.job is not None]
     if as_json:
@@ -111,12 +114,14 @@ def answer_list(client: Client, as_json: bool) -> None:
     ]  # fmt: skip
     headers = ("JOB", "STATE", "SCHEDULE", "TASK", "NEXT FIRE", "ARM", "FAILED")
     emit_table(headers, rows, "There are no jobs. `hermes-cron jobs add --help` shows how to add one.")
+    if new := sorted(set(declared) - {job.id for _, job in jobs}):
+        words = "`hermes-cron serve` or `hermes-cron worker` adds what the app declares when it starts"
+        click.echo(f"note: not there yet: {_some(new)}; {words}.", err=True)
     if client.stopped():
-        click.echo("note: everything is stopped, so nothing fires.", err=True)
+        click.echo("note: everything is stopped, so nothing fires; `hermes-cron start` ends that.", err=True)
     elif late := [job.id for record, job in jobs if _is_late(record, now)]:
-        names = ", ".join(late[:3]) + (", ..." if len(late) > 3 else "")
         words = "nothing runs them: is a worker (`hermes-cron serve`) alive, with a free slot?"
-        click.echo(f"note: due for over a minute: {names}; {words}", err=True)
+        click.echo(f"note: due for over a minute: {_some(late)}; {words}", err=True)
 
 
 def answer_next(client: Client, job: Job, count: int, as_json: bool) -> None:
@@ -174,7 +179,14 @@ def _tell(fire: Entry, runs: Sequence[Run], seconds: float) -> None:
     took = "" if view["took_s"] is None else f" in {span_words(view['took_s'])}"
     click.echo(f"{fire.job_id} {fire.state}{took}{f': {one_line(fire.reason)}' if fire.reason else ''}")
     if runs and runs[0].result:
-        click.echo(f"result  {one_line(runs[0].result)}")
+        click.echo(f"result  {one_line(_begun(runs[0]))}")
+
+
+def _begun(run: Run) -> str:
+    """A result's beginning: a line of it is answer enough here."""
+    if len(run.result) <= _SHOWN:
+        return run.result
+    return f"{run.result[:_SHOWN]} ... ({len(run.result)} characters; `hermes-cron runs show {run.id}` has them)"
 
 
 def _standing(job: Job) -> dict[str, object]:
@@ -203,6 +215,10 @@ def _arm_words(client: Client, record: Record, job: Job, now: datetime) -> str:
         return f"armed at NAS for {instant_words(arm.armed_at, job.schedule.timezone, now)}"
     why = f"; NAS refused: {arm.refused}" if arm.refused else ""
     return {"wanted": "wanted: NAS does not hold it yet", "none": "none"}.get(state, state) + why
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _is_late(record: Record, now: datetime) -> bool:

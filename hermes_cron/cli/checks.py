@@ -23,6 +23,7 @@ from hermes_cron.loading import all_tasks
 from hermes_cron.logs import one_line
 from hermes_cron.providers import configured_cron_scheduler
 from hermes_cron.record import Record
+from hermes_cron.tasks import off
 from hermes_cron.transport import is_shared
 from hermes_cron.verify import refuse_all
 
@@ -194,6 +195,10 @@ def _jobs(session: Session, store: Store) -> Findings:
     if lost := [job.id for job in jobs if job.task not in tasks]:
         to_do = "Name the app that has their tasks with -A, here and for the worker."
         yield Finding(WARN, "jobs", f"their tasks are not known here: {_some(lost)}", to_do)
+    disabled = off(session.config.settings.tasks)
+    for task in sorted({job.task for job in jobs} & disabled.keys()):
+        names, to_do = [job.id for job in jobs if job.task == task], f"Set {disabled[task]}, here and for the worker."
+        yield Finding(WARN, "jobs", f"the task {task} is off here, so these fail: {_some(names)}", to_do)
     if failing := [job for job in jobs if job.failures_in_row]:
         names = [f"{job.id} ({job.failures_in_row}x)" for job in failing]
         to_do = f"hermes-cron runs list {failing[0].id}"

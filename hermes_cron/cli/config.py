@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
+from hermes_cron import bootstrap
 from hermes_cron.cli.session import Session, pass_session
 from hermes_cron.cli.show import emit_json, emit_pairs, emit_table
-from hermes_cron.config import example_yaml
+from hermes_cron.config import Config, example_yaml
 from hermes_cron.config_check import check as problems_of
 from hermes_cron.errors import ConfigError
 from hermes_cron.keys import variable
+from hermes_cron.providers.registry import find_provider
+from hermes_cron.transport import is_shared
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
 
@@ -42,7 +47,7 @@ def show(session: Session, sources: bool, as_json: bool) -> None:
 @pass_session
 def check(session: Session, as_json: bool) -> None:
     """Look for contradictions and gaps, without opening a connection; exit 78 if there are any."""
-    found = problems_of(session.config)
+    found = [*problems_of(session.config), *_named(session.config)]
     if as_json:
         emit_json({
             "ok": not found,
@@ -59,6 +64,20 @@ def check(session: Session, as_json: bool) -> None:
     else:
         file = session.config.file
         click.echo(f"The configuration is right: {file if file else 'no file, so defaults and the environment'}.")
+
+
+def _named(config: Config) -> Iterator[ConfigError]:
+    """Whatever is named and cannot be had: a provider, a kind of queue or of store. Opens no connection."""
+    settings = config.settings
+    for look in (
+        lambda: find_provider(settings.cron.provider or "builtin", config.home),
+        lambda: is_shared(settings.broker.url),
+        lambda: bootstrap.the_store(config).close(),
+    ):
+        try:
+            look()
+        except ConfigError as error:
+            yield error
 
 
 @config.command()

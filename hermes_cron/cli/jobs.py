@@ -19,6 +19,7 @@ from hermes_cron.cli.apply import apply, export
 from hermes_cron.cli.importing import imports
 from hermes_cron.cli.policies import policy_options, read_args, read_duration, read_policy, read_whole
 from hermes_cron.cli.session import Session, app_option, pass_session
+from hermes_cron.tasks import off
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
 _ANCHOR = "Count 'every' from the last fire, or from the completion of the last run."
@@ -54,6 +55,7 @@ def add(
     client = session.client()
     chosen = {name: value for name, value in given.items() if value is not None}
     changed = client.add(job_id, schedule, task, args=args, timezone=timezone, anchor=anchor, policy=chosen)
+    _note_what_is_off(session, task)
     answer_change(client, "Added", changed, as_json)
 
 
@@ -88,6 +90,7 @@ def edit(
         job_id, schedule=schedule, timezone=timezone, task=task, args=args, anchor=anchor, policy=given,
         if_revision=revision,
     )  # fmt: skip
+    _note_what_is_off(session, changed.job.task)
     answer_change(client, "Changed", changed, as_json)
 
 
@@ -96,7 +99,7 @@ def edit(
 @pass_session
 def list_(session: Session, as_json: bool) -> None:
     """List all jobs."""
-    answer_list(session.client(), as_json)
+    answer_list(session.client(), session.app.jobs if session.app is not None else (), as_json)
 
 
 @jobs.command()
@@ -160,7 +163,7 @@ def run(session: Session, job_id: str, wait: str | None, as_json: bool) -> None:
 
 @jobs.command()
 @click.argument("job_id", metavar="ID")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; without a terminal nothing is asked.")
 @json_option
 @pass_session
 def remove(session: Session, job_id: str, yes: bool, as_json: bool) -> None:
@@ -171,6 +174,12 @@ def remove(session: Session, job_id: str, yes: bool, as_json: bool) -> None:
         click.echo("Nothing was removed.", err=True)
         raise click.exceptions.Exit(1)
     answer_removal(client.remove(job_id), as_json)
+
+
+def _note_what_is_off(session: Session, task: str) -> None:
+    # No refusal: what counts is the configuration of the worker, which may be another machine's.
+    if key := off(session.config.settings.tasks).get(task):
+        click.echo(f"note: the task {task} is off here; its runs fail unless {key} is set for the worker.", err=True)
 
 
 jobs.add_command(apply)

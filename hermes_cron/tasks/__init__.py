@@ -16,3 +16,11 @@ def box_tasks(settings: TaskSettings) -> dict[str, Task]:
         "http": Task("http", HttpCall(settings.http.allow_private), bind=True),
         "prompt": Task("prompt", Prompt(settings.prompt.url, settings.prompt.api_key_file), bind=True),
     }
+
+
+def off(settings: TaskSettings) -> dict[str, str]:
+    """The tasks of the box that are off, and the key that enables each."""
+    enabled = {
+        "shell": (settings.shell.enabled, "tasks.shell.enabled"), "prompt": (settings.prompt.url, "tasks.prompt.url"),
+    }  # fmt: skip
+    return {name: key for name, (on, key) in enabled.items() if not on}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hermes_cron.interfaces import Store
 from hermes_cron.run import RunState
-from tests.unit.cli.conftest import Cli, work
+from tests.unit.cli.conftest import APP, Cli, work
 
 
 def test_it_adds_a_job_without_any_configuration_and_says_what_it_will_do(cli: Cli, here: Path) -> None:
@@ -160,3 +160,29 @@ def test_it_asks_for_a_run_and_leaves(cli: Cli) -> None:
     cli.add()
     assert "a live worker begins it within 15 s" in cli.good("jobs", "run", "ping").out
     assert cli.good("jobs", "run", "ping", "--json").json["key"].startswith("manual:")
+
+
+def test_it_lists_what_the_app_declares_and_nobody_has_started_yet(cli: Cli, here: Path) -> None:
+    (here / "harbour.py").write_text(APP + '\n\n@app.cron("every 1h", id="buoy")\ndef buoy(): ...\n')
+    answer = cli.good("-A", "harbour", "jobs", "list")
+    assert "note: not there yet: buoy;" in answer.err
+    assert cli.good("-A", "harbour", "jobs", "list", "--json").json == []
+    assert cli.good("jobs", "list").err == ""
+
+
+def test_it_says_at_each_change_that_everything_is_stopped(cli: Cli) -> None:
+    cli.good("stop")
+    assert "everything is stopped" in cli.add("ping").err
+    assert "everything is stopped" in cli.good("jobs", "list").err
+    cli.good("start")
+    assert cli.good("jobs", "pause", "ping").err == ""
+
+
+def test_it_shows_the_beginning_of_a_long_result(cli: Cli, store: Store) -> None:
+    cli.add("ping")
+    worker = threading.Thread(target=work, args=(store, "ping"), kwargs={"result": f'"{"y" * 5000}"'})
+    worker.start()
+    answer = cli.good("jobs", "run", "ping", "--wait", "60s")
+    worker.join()
+    assert "(5002 characters; `hermes-cron runs show ping:" in answer.out
+    assert len(answer.out) < 600

@@ -61,6 +61,19 @@ def test_it_lists_all_that_is_wrong_with_a_configuration(cli: Cli) -> None:
     assert (answer.code, answer.json["ok"], len(answer.json["problems"])) == (78, False, 5)
 
 
+@pytest.mark.parametrize(
+    ("pair", "words"),
+    [("cron.provider=chronoss", "Choose one of: builtin"), ("broker.url=smoke://signal", "no queue we support"),
+     ("store.url=mongodb://x/y", "no store we know")],
+)  # fmt: skip
+def test_it_finds_what_is_named_and_not_there_without_a_connection(cli: Cli, pair: str, words: str) -> None:
+    answer = cli("--set", pair, "config", "check")
+    assert (answer.code, answer.out) == (78, "")
+    assert words in answer.err
+    assert not cli.home.exists()
+    assert cli.good("--set", "store.url=redis://127.0.0.1:1/0", "config", "check").err == ""
+
+
 def test_it_prints_an_example_that_changes_nothing(cli: Cli, here: Path) -> None:
     (here / "example.yaml").write_text(cli.good("config", "example").out)
     assert load(here / "example.yaml", environ={}).settings == load(environ={}).settings
@@ -121,6 +134,15 @@ def test_it_finds_jobs_whose_tasks_are_not_known_here(cli: Cli) -> None:
     cli.good("-A", "harbour", *words)
     assert checks(cli)["jobs"] == "warn"
     assert checks(cli, "-A", "harbour")["jobs"] == "ok"
+
+
+def test_it_finds_jobs_whose_task_is_off(cli: Cli) -> None:
+    words = ("jobs", "add", "tidy", "--schedule", "every 1h", "--task", "shell", "--args", '{"argv": ["true"]}')
+    assert "tasks.shell.enabled" in cli.good(*words).err
+    assert "the task shell is off here, so these fail: tidy. Set tasks.shell.enabled" in cli.good("doctor").out
+    enabled = ("--set", "tasks.shell.enabled=true")
+    assert cli.good(*enabled, "jobs", "edit", "tidy", "--repeat", "5").err == ""
+    assert checks(cli, *enabled)["jobs"] == "ok"
 
 
 def test_it_finds_a_home_that_others_may_write(cli: Cli) -> None:
