@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from hermes_cron.job import Job, JobState
 from hermes_cron.policy import Policy
 from hermes_cron.schedule import Schedule
+
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,15 @@ class Chapter:
     schedule: Schedule
     policy: Policy
 
-    def due_until(self, end: datetime) -> Iterator[datetime]:
-        """Its fires up to `end`, that included."""
+    def due_between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Its fires from `start` to `end`, both included; what lies before costs nothing."""
         # How many count for `repeat` is told by the chapter that ends this one.
         policy = replace(self.policy, repeat=None)
-        job = Job(self.job_id, "audit", self.schedule, policy=policy)
+        job = Job(self.job_id, "audit", self.schedule, policy=policy, next_fire_at=self.next_fire_at)
         at = self.next_fire_at
+        if at is not None and at < start:
+            passed = job.last_due(start - _MICROSECOND)
+            at = None if passed is None or job.anchored_at_completion else job.fire_after(passed)
         while at is not None and at <= end:
             yield at
             at = None if job.anchored_at_completion else job.fire_after(at)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from hermes_cron.app import Declared
+from hermes_cron.auditing import audit_store
 from hermes_cron.errors import BrokerError, JobChanged, JobExists, JobNotFound, RunNotFound
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import CronScheduler, Reconciled, Step, Store
@@ -21,13 +22,13 @@ from hermes_cron.output import Output
 from hermes_cron.policy import Policy
 from hermes_cron.record import Moment, Record
 from hermes_cron.rules import change
-from hermes_cron.rules.audit import Audit, audit
+from hermes_cron.rules.audit import Audit
 from hermes_cron.run import Run
 from hermes_cron.schedule import Schedule
 from hermes_cron.task import Task, find_task
 
 MOST_FIRES = 10_000_000
-"""How many rows of the ledger an audit reads at most."""
+"""How many rows of the ledger are asked for where all are meant."""
 
 _log = logging.getLogger("hermes_cron.client")
 
@@ -275,10 +276,7 @@ class Client:
 
     def audit(self, since: datetime, until: datetime) -> Audit:
         """Recompute what was due from `since` to `until`, and hold the ledger against it (I12)."""
-        undecided = {record.job_id: record.job.next_fire_at for record in self._store.jobs() if record.job}
-        chapters, entries = self._store.chapters(), self._store.fires(limit=MOST_FIRES)
-        # Asked for last: what is trimmed while we read is then known to be.
-        return audit(chapters, entries, undecided, since, until, self._store.trims())
+        return audit_store(self._store, since, until)
 
     def arm(self, job_ids: Collection[str]) -> Collection[str]:
         """Arm or disarm what changes of these jobs made wanted; the ids that are still wanted."""

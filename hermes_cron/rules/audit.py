@@ -85,7 +85,7 @@ def _audit_job(
     window: tuple[datetime, datetime],
 ) -> Audit:  # fmt: skip
     since, until = window
-    due = [at for at in _due(chapters, until) if at >= since]
+    due = list(_due(chapters, since, until))
     rows = sorted((e for e in entries if _last(e) >= since and e.fire_at <= until), key=lambda e: (e.fire_at, _last(e)))
     covered = dict.fromkeys(due, 0)
     findings = []
@@ -115,10 +115,10 @@ def _judged(row: Entry, fires: int) -> list[Finding]:
     return [Finding(row.job_id, row.fire_at, MISCOUNTED)] if wrong else []
 
 
-def _due(chapters: Sequence[Chapter], until: datetime) -> Iterator[datetime]:
+def _due(chapters: Sequence[Chapter], since: datetime, until: datetime) -> Iterator[datetime]:
     ends = [later.at for _, later in pairwise(chapters)]
     for chapter, end in zip(chapters, [*ends, until], strict=True):
-        yield from chapter.due_until(min(end, until))
+        yield from chapter.due_between(since, min(end, until))
 
 
 def _last(entry: Entry) -> datetime:
