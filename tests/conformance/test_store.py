@@ -84,7 +84,8 @@ def entries(job_id: str) -> st.SearchStrategy[Entry]:
 def records(job_id: str) -> st.SearchStrategy[Record]:
     return st.builds(
         Record, st.just(job_id), st.none() | jobs(job_id), arms,
-        st.lists(runs(job_id), max_size=3, unique_by=lambda r: r.id).map(tuple),
+        # A job's claims have each a fence of their own, by which its runs are in order.
+        st.lists(runs(job_id), max_size=3, unique_by=(lambda r: r.id, lambda r: r.fence)).map(tuple),
         st.lists(entries(job_id), max_size=3, unique_by=lambda e: e.key).map(tuple),
     )  # fmt: skip
 

@@ -301,6 +301,7 @@ def test_sixteen_processes_lose_nothing(url: str) -> None:
             assert {entry.key for entry in store.fires(name, limit=1000)} == {f"k{n}" for n in range(1, 161)}
 
 
+@pytest.mark.timeout(900)  # Thirty stores in two databases, on a disk that may be busy.
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(made=st.lists(records("a") | records("b") | sentinels, max_size=5))
 def test_its_indexes_tell_what_a_search_of_everything_does(redis_url: str, tmp_path: Any, made: list[Record]) -> None:  # noqa: F811 - the fixture.
