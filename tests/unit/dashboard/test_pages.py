@@ -92,6 +92,19 @@ class TestOverview:
         api.add()
         assert "All is well. tide.north fires in 15m" in page(api, "/").text
 
+    def test_it_tells_how_to_begin_where_there_are_no_jobs(self, make_api: Callable[..., Api]) -> None:
+        assert "There are no jobs. hermes-cron jobs add --help shows how to add one." in page(make_api(), "/").text
+
+    def test_alarms_of_the_ticker_are_not_taken_for_what_nas_does_not_hold(self, make_api: Callable[..., Api]) -> None:
+        api = make_api()
+        api.add()
+        assert "wanted arms" in page(api, "/").text
+        api.scheduler.confirms = False
+        shown = page(api, "/").text
+        assert "The built-in ticker of a running worker holds the alarms, so it must stay up." in shown
+        assert "of the ticker" in shown
+        assert "wanted arms" not in shown
+
     def test_it_tells_why_nas_refuses_an_alarm(self, make_api: Callable[..., Api]) -> None:
         api = make_api()
         api.add()
