@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 MIN_SECRET_BYTES = 24
-_MAX_BYTES = 64 * 1024
+_MOST = 64 * 1024
 
 
 def make_folder(folder: Path) -> None:
@@ -39,14 +39,18 @@ def read_lines(file: Path) -> list[str]:
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is not UTF-8, or others than its owner may write to it; the text is fit to be shown.
+        ValueError: It is long or not UTF-8, or others than its owner may write to it; the text is fit to be shown.
     """
     words = fault(file)
     if words:
         raise ValueError(words)
     try:
         with file.open(encoding="utf-8") as opened:
-            return [line.strip() for line in opened.read(_MAX_BYTES).splitlines() if line.strip()]
+            text = opened.read(_MOST + 1)
     except UnicodeDecodeError:
         # What stands there is a secret, and so is what a decoder would quote of it.
         raise ValueError(f"{file} is not text") from None
+    if len(text) > _MOST:
+        # What is cut off somewhere is another secret.
+        raise ValueError(f"{file} is longer than {_MOST} characters")
+    return [line.strip() for line in text.splitlines() if line.strip()]

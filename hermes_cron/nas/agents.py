@@ -92,8 +92,9 @@ class Agents:
             now = to_micros(self._clock())
             connection.execute("UPDATE agents SET revoked_at = ? WHERE id = ?", (now, row["id"]))
             connection.execute(
-                "UPDATE arms SET state = ?, due_at = NULL, reason = 'the agent was revoked' WHERE agent_id = ?",
-                (State.DEAD, row["id"]),
+                "UPDATE arms SET state = ?, due_at = NULL, reason = 'the agent was revoked'"
+                " WHERE agent_id = ? AND state <> ?",
+                (State.DEAD, row["id"], State.DEAD),
             )
         return Agent(row["id"], name, row["audience"], from_micros(row["added_at"]), from_micros(now))
 

@@ -116,23 +116,28 @@ def lock_home(home: Path, *, seconds: float = 3.0) -> Iterator[None]:
         hint = "Its folder must be writable for this user."
         raise StoreError(f"The lock {path} cannot be made: {error.strerror}.", hint=hint) from error
     try:
-        _take(handle, path, monotonic() + seconds)
+        # The children of a server that was killed need a moment to notice.
+        words = f"Another NAS serves from {home} already."
+        hold(handle, seconds, words, "Stop it first, or give this one another --home.")
         yield
     finally:
         os.close(handle)
 
 
-def _take(handle: int, path: Path, until: float) -> None:
-    waiting = threading.Event()
+def hold(handle: int, seconds: float, words: str, hint: str) -> None:
+    """Take the lock of an open file, which lasts until it is closed.
+
+    Raises:
+        StoreBusy: Another process has had it for all these seconds; its text is these words.
+    """
+    waiting, until = threading.Event(), monotonic() + seconds
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError as error:
             if monotonic() >= until:
-                hint = "Stop it first, or give this one another --home."
-                raise StoreBusy(f"Another NAS serves from {path.parent} already.", hint=hint) from error
-        # The children of a server that was killed need a moment to notice.
+                raise StoreBusy(words, hint=hint) from error
         waiting.wait(0.1)
 
 

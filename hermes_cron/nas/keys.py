@@ -17,7 +17,8 @@ import os
 import tempfile
 import threading
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,10 +31,14 @@ from jwt.algorithms import get_default_algorithms
 
 from hermes_cron.clock import Clock, instant_text, read_instant
 from hermes_cron.errors import ConfigError, StoreError
+from hermes_cron.nas.database import hold
 
 FILE = "keys.json"
 OVERLAP_S = 600.0
 """How long the next key is published before it signs: longer than an agent uses a key set without looking again."""
+
+TURN_S = 3.0
+"""Seconds to wait for another command that changes the keys."""
 
 KEEP_S = 24 * 3600.0
 """How long a retired key stays published; the tokens it signed live for minutes."""
@@ -169,21 +174,32 @@ class KeyRing:
         return self._signer(key).sign(claims)
 
     def new(self, alg: str) -> Key:
-        """Make a key that is published at once and signs when somebody rotates; the first one signs at once."""
+        """Make a key that is published at once and signs when somebody rotates; the first one signs at once.
+
+        Raises:
+            ConfigError: NAS signs with no such algorithm, or the file cannot be read.
+            StoreBusy: Another command changes the keys.
+            StoreError: The file cannot be written.
+        """
         now = self._clock()
-        keys = self._read() if self._path.exists() else []
         key = make_key(alg, now)
-        if active(keys, now) is None:
-            key = replace(key, signs_at=now)
-        self._write([*keys, key])
+        with self._alone():
+            keys = self._read() if self._path.exists() else []
+            if active(keys, now) is None:
+                key = replace(key, signs_at=now)
+            self._write([*keys, key])
         return key
 
     def rotate(self, alg: str | None, *, overlap: float = OVERLAP_S, keep: float = KEEP_S) -> Key:
         """Let another key sign: one made by `new` that waits (unless `alg` names another kind), or a new one.
 
         It signs when it has been published for `overlap` seconds; the others stay published `keep` seconds after
-        that. Zero for both is the answer to a stolen key.
+        that. Zero for both is the answer to a stolen key. Raises like `new`.
         """
+        with self._alone():
+            return self._rotate(alg, overlap, keep)
+
+    def _rotate(self, alg: str | None, overlap: float, keep: float) -> Key:
         now = self._clock()
         keys = self._read()
         waiting = [key for key in keys if key.signs_at is None and alg in (None, key.alg) and not _gone(key, now)]
@@ -214,6 +230,22 @@ class KeyRing:
                 hint = "Restore a copy of it, or move it away and make new keys."
                 raise ConfigError(f"The key file {self._path} cannot be read: {error}.", hint=hint) from error
             return list(self._keys)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else changes the file meanwhile; who reads it needs no turn."""
+        try:
+            handle = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            hint = "Make keys first: hermes-cron nas keys new"
+            raise StoreError(f"The folder {self._path.parent} cannot be used: {error.strerror}.", hint=hint) from error
+        try:
+            hold(handle, TURN_S, f"Another command changes the keys in {self._path.parent}.", "Try again.")
+            yield
+            # A stolen key must not come back with the power.
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
     def _write(self, keys: Sequence[Key]) -> None:
         text = json.dumps({"keys": [asdict(key) for key in keys]}, indent=1, default=instant_text)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hermes_cron.errors import AgentInvalid
+from hermes_cron.nas.held import Result
 from tests.unit.nas.world import world
 
 
@@ -52,3 +53,14 @@ def test_an_unknown_agent_cannot_be_revoked(tmp_path: Path) -> None:
 def test_an_agent_without_a_name_or_an_audience_is_refused(tmp_path: Path, name: str, audience: str) -> None:
     with world(tmp_path) as it, pytest.raises(AgentInvalid):
         it.agents.add(name, audience)
+
+
+def test_what_was_dead_before_its_agent_was_revoked_keeps_its_reason(tmp_path: Path) -> None:
+    with world(tmp_path) as it:
+        it.arm(1, "refused", -1)
+        it.arm(1, "armed")
+        (due,) = it.book.take(it.clock.now, 1, 1)
+        it.book.finish(due.held, Result(400, "the agent answered 400"))
+        it.agents.revoke("agent1")
+        reasons = {held.job_id: held.reason for held in it.book.listed(1)}
+        assert reasons == {"armed": "the agent was revoked", "refused": "the agent answered 400"}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import jwt
 import pytest
 
-from hermes_cron.errors import ConfigError
+from hermes_cron.errors import ConfigError, StoreBusy
 from hermes_cron.nas.keys import FILE, MAKERS, Key, KeyRing, check_private
 from tests.unit.nas.world import NOON, Clock
 
@@ -111,6 +114,17 @@ def test_a_key_that_is_published_no_more_is_not_rotated_to(ring: KeyRing, clock:
     clock.move(1000)
     assert ring.rotate(None).kid not in (first.kid, waiting.kid)
     assert states(ring) == ["active", "next"]
+
+
+def test_keys_made_at_one_time_are_all_kept(tmp_path: Path, clock: Clock) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda n: KeyRing(tmp_path, clock).new("ES256").kid, range(24)))
+    assert sorted(made) == sorted(key.kid for key, _ in KeyRing(tmp_path, clock).listed())
+    handle = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(StoreBusy, match=f"keys in {tmp_path}"):
+        KeyRing(tmp_path, clock).rotate(None)
+    os.close(handle)
 
 
 def test_no_half_of_a_key_stays_behind_on_a_disk_that_is_full(tmp_path: Path) -> None:

@@ -105,6 +105,12 @@ class TestFile:
             with pytest.raises(ConfigError, match="keys"):
                 read_signer(str(file), "q")
 
+    def test_one_that_is_too_long_is_refused_and_not_cut_off(self, tmp_path: Path) -> None:
+        file = tmp_path / "keys"
+        file.write_text(f"{'n' * 32}\n" * 2000)
+        with pytest.raises(ConfigError, match="keys is longer than 65536 characters"):
+            read_signer(str(file), "q")
+
     def test_one_that_is_not_there_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="missing"):
             read_signer(str(tmp_path / "missing"), "q")
