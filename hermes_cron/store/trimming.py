@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, select
 
 from hermes_cron.clock import from_micros, to_micros
 from hermes_cron.ledger import DEAD_LETTER, OPEN, FireState, Keep
@@ -21,6 +21,15 @@ _DEAD = tuple(sorted(DEAD_LETTER))
 _OTHERS = tuple(sorted(set(FireState) - DEAD_LETTER - OPEN))
 _TURN = "trim"
 _LAST = func.coalesce(FIRES.c.last_at, FIRES.c.fire_at)
+
+# Both databases know these words; SQLAlchemy has them for each apart, and to name one would load the other's dialect.
+_SET_TURN = sa.text(
+    "INSERT INTO turns (name, at) VALUES (:name, :at) ON CONFLICT (name) DO UPDATE SET at = excluded.at"
+)
+_SET_TRIM = sa.text(
+    "INSERT INTO trims (job_id, until) VALUES (:job_id, :until) ON CONFLICT (job_id) DO UPDATE "
+    "SET until = CASE WHEN excluded.until > trims.until THEN excluded.until ELSE trims.until END"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,7 @@ def take(connection: Connection, found: Plan, now: datetime, keep: Keep, limit: 
     """Do what was planned, in the caller's transaction; how many fires went, but for those that somebody else took."""
     went = sum(_take(connection, cut, to_micros(now - keep.span), limit) for cut in found.cuts)
     if found.turn is not None:
-        _put(connection, TURNS, {"name": _TURN}, {"at": found.turn})
+        connection.execute(_SET_TURN, {"name": _TURN, "at": found.turn})
     return went
 
 
@@ -144,8 +153,7 @@ def _take(connection: Connection, cut: Cut, horizon: int, limit: int) -> int:
         connection.execute(RUNS.delete().where(own))
         fires = and_(FIRES.c.job_id == cut.job_id, FIRES.c.key.in_(cut.keys), sa.not_(is_true(FIRES.c.open)))
         went = connection.execute(FIRES.delete().where(fires)).rowcount
-        known = connection.execute(select(TRIMS.c.until).where(TRIMS.c.job_id == cut.job_id)).scalar()
-        _put(connection, TRIMS, {"job_id": cut.job_id}, {"until": max(cut.until or 0, known or 0)})
+        connection.execute(_SET_TRIM, {"job_id": cut.job_id, "until": cut.until})
     connection.execute(CHAPTERS.delete().where(CHAPTERS.c.id.in_(_over(cut.job_id).limit(2 * limit))))
     if cut.gone:
         _forget(connection, cut.job_id, horizon)
@@ -159,9 +167,3 @@ def _forget(connection: Connection, job_id: str, horizon: int) -> None:
     if not connection.execute(select(sa.or_(*there, lately))).scalar():
         connection.execute(CHAPTERS.delete().where(CHAPTERS.c.job_id == job_id, CHAPTERS.c.at < horizon))
         connection.execute(TRIMS.delete().where(TRIMS.c.job_id == job_id))
-
-
-def _put(connection: Connection, table: Table, key: dict[str, str], values: dict[str, Any]) -> None:
-    where = and_(*(table.c[name] == value for name, value in key.items()))
-    if connection.execute(table.update().where(where).values(values)).rowcount == 0:
-        connection.execute(table.insert().values(**key, **values))
