@@ -18,14 +18,19 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, port: int, upstream: list[int]) -> Iterator[subprocess.Popen[bytes]]:
-    """nginx with the shipped file, at free ports."""
+def nginx(
+    folder: Path, port: int, upstream: list[int], *, most_body: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:  # fmt: skip
+    """nginx with the shipped file, at free ports; for NAS, with the bodies that docs/deployment.md says."""
     program = shutil.which("nginx")
     if program is None:
         pytest.skip("nginx: it is not installed")
     text = (DEPLOY / "nginx.conf").read_text()
     for old, new in zip(("127.0.0.1:8081", "127.0.0.1:8082"), upstream, strict=True):
         text = text.replace(old, f"127.0.0.1:{new}")
+    if most_body:
+        text = text.replace("client_max_body_size 256k;", f"client_max_body_size {most_body};")
+        text = text.replace("client_body_buffer_size 64k;", f"client_body_buffer_size {most_body};")
     (folder / "nginx.conf").write_text(text.replace("listen 127.0.0.1:8080", f"listen 127.0.0.1:{port}"))
     process = subprocess.Popen([program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"])
     try:

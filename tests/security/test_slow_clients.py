@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from hermes_cron import contract
+from tests.chaos.servers import free_port
+from tests.integration.system import System
+from tests.integration.test_load_balancer import nginx
 from tests.security.front import BODY, Front, statuses
+from tests.security.test_nas_doors import FAR, Door
 
 pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(240)]
 SLOW = 200
@@ -70,3 +77,29 @@ def test_200_slow_clients_stop_no_good_fire_behind_the_shipped_proxy(
         slowest = max(ask() for _ in range(GOOD))
     # Where they wait for slow clients at all, they wait for more than the time that `ask` has.
     assert slowest < 8, "good fires waited for slow clients"
+
+
+@pytest.mark.parametrize("kind", ["silent", "headers", "body"])
+def test_200_slow_clients_stop_no_agent_behind_the_same_proxy(
+    make_system: Callable[..., System], tmp_path: Path, kind: str
+) -> None:
+    """NAS has the same server, and wants the same proxy, with room for a batch."""
+    nas, port, folder = Door(make_system("memory://")), free_port(), tmp_path / "nginx"
+    folder.mkdir()
+    behind = nas.system.nas_socket.getsockname()[1]
+    head = b"POST /api/agent-cron/batch HTTP/1.1\r\nHost: nas\r\n"
+    first, drip = {
+        "silent": (b"", b""), "headers": (head, b"X-Slow: 1\r\n"),
+        "body": (head + b"Content-Length: 9999\r\n\r\n", b"a"),
+    }[kind]  # fmt: skip
+    url = "https://nobody.invalid/" + "a" * 1_900
+    items = [{"job_id": f"j{n}", "fire_at": FAR, "agent_callback_url": url} for n in range(contract.BATCH_LIMIT)]
+    with nginx(folder, port, [behind, behind], most_body="2m"):
+        nas.system.nas_url = f"http://127.0.0.1:{port}"
+        nas.system.wait(lambda: nas.system.answers(nas.system.nas_url + "/healthz"), "nginx answers")
+        with slow_clients(lambda: socket.create_connection(("127.0.0.1", port), 20), first, drip):
+            time.sleep(0.6)
+            # Whoever waited for slow clients would wait for more than the 20 s that a call has.
+            answer = nas.ask("one", "POST", contract.BATCH_PATH, provision=items)
+            assert {item["status"] for item in json.loads(answer.body)["provision"]} == {200}
+            assert [nas.arm("two", f"job-{n}").status for n in range(10)] == [200] * 10
