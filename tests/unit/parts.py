@@ -54,6 +54,7 @@ class ListBroker:
         self.fault: Exception | None = None
         self.said = said if said is not None else []
         self.closed = False
+        self.refused = 0
 
     def enqueue(self, fire: Fire) -> None:
         if self.fault is not None:
@@ -69,6 +70,9 @@ class ListBroker:
 
     def depth(self) -> int | None:
         return None if self.fault is not None else len(self.fires)
+
+    def set_aside(self) -> int | None:
+        return None if self.fault is not None else self.refused
 
     def close(self) -> None:
         self.closed = True
