@@ -80,8 +80,9 @@ def items_in(answer: Answer, job_ids: Collection[str]) -> dict[str, NasError | N
     lists = [value for value in body.values() if isinstance(value, list)] if isinstance(body, dict) else []
     found: dict[str, NasError | None] = {}
     for item in (item for rows in lists for item in rows if isinstance(item, dict)):
-        if item.get("job_id") in job_ids:
-            found[item["job_id"]] = _item_error(item)
+        job_id = item.get("job_id")
+        if isinstance(job_id, str) and job_id in job_ids:
+            found[job_id] = _item_error(item)
     return found
 
 

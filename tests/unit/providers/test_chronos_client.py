@@ -8,10 +8,13 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from hermes_cron.arm import Order
 from hermes_cron.clock import monotonic
@@ -208,6 +211,30 @@ def test_a_batch_tells_of_each_of_its_items(item: dict[str, object], kind: type 
     found = answers.items_in(answered(200, body), {"a", "b"})
     assert set(found) == {"a"}
     assert (None if found["a"] is None else type(found["a"])) == kind
+
+
+_LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+    | st.sampled_from(["a", "2031-01-01T00:00:00Z", "over_quota", 200, 429, 10**400])
+)  # fmt: skip
+_NAMES = st.sampled_from(
+    ["armed", "next", "job_id", "fire_at", "provision", "cancel", "status", "error", "code", "ok", "batch",
+     "max_horizon_s", "precision_s"]
+)  # fmt: skip
+_SAID = st.recursive(
+    _LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=4), max_leaves=12
+)
+
+
+@example(said={"provision": [{"job_id": []}]}, status=200, after="")
+@given(said=_SAID, status=st.sampled_from([200, 400, 403, 429, 503]), after=st.text(max_size=40))
+def test_whatever_nas_says_is_read_or_is_an_error_of_nas(said: object, status: int, after: str) -> None:
+    answer = Answer(status, {"retry-after": after}, json.dumps(said).encode())
+    answers.error_in(answer, "/x")
+    answers.items_in(answer, {"a"})
+    answers.capabilities_in(answer)
+    with suppress(NasError):
+        answers.page_in(answer)
 
 
 def test_a_batch_that_cannot_be_read_is_asked_for_no_more(nas: Nas) -> None:
