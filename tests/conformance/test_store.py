@@ -128,6 +128,7 @@ def counter() -> list[int]:
     return [0]
 
 
+@pytest.mark.timeout(900)
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_it_keeps_every_field_of_a_record_and_of_what_it_becomes(

@@ -31,6 +31,8 @@ from hermes_cron.run import Run, RunState
 from hermes_cron.schedule import Schedule
 from tests.conformance.test_store import HOURLY, entry, job, put, run
 
+pytestmark = pytest.mark.timeout(400)  # Many commits, on a disk that may be busy.
+
 DAY = timedelta(days=1)
 LEASE = timedelta(seconds=30)
 AT_ONCE = Keep(fires=1, span=timedelta(0))
