@@ -15,7 +15,7 @@ from hermes_cron.cli.show import emit_json, emit_table
 from hermes_cron.clock import read_instant, utc_now
 from hermes_cron.config import Config
 from hermes_cron.contract import FIRE_PATH, is_job_id
-from hermes_cron.errors import ConfigError, FireInvalid, KeysUnavailable, TokenRejected
+from hermes_cron.errors import ConfigError, FireInvalid, KeysUnavailable, OutboundError, TokenRejected
 from hermes_cron.interfaces import FireVerifier
 from hermes_cron.logs import one_line
 from hermes_cron.nas.delivery import DEADLINE_S, claims_of, fire_body
@@ -74,8 +74,9 @@ def fire(
         # Ahead of the answer: whoever hangs there is still told what is wrong here.
         emit_table(("CLAIM", "SAYS", "VERDICT"), rows, "")
     target = (url or chronos.callback_url).rstrip("/")
-    if not target:
-        raise ConfigError("There is nowhere to send it to.", hint="Give --url.", field="cron.chronos.callback_url")
+    if not target.startswith(("http://", "https://")):
+        words = f"{target!r} is no http:// or https:// URL." if target else "There is nowhere to send it to."
+        raise ConfigError(words, hint="Give --url http://127.0.0.1:8080.", field="cron.chronos.callback_url")
     answer = _sent(target if target.endswith(FIRE_PATH) else target + FIRE_PATH, token, body)
     text = one_line(answer.body.decode(errors="replace")[:500])
     if as_json:
@@ -93,7 +94,8 @@ def _names(job_id: str, instant: str | None) -> tuple[str, datetime]:
     try:
         return job_id, utc_now() if instant is None else read_instant(instant)
     except ValueError as error:
-        raise FireInvalid(f"--at: {error}.", field="fire_at") from error
+        hint = "Write an instant like 2030-01-31T09:00:00Z."
+        raise FireInvalid(f"--at: {error}.", hint=hint, field="fire_at") from error
 
 
 def _verifier(config: Config) -> FireVerifier | ConfigError:
@@ -131,5 +133,8 @@ def _sent(url: str, token: str, body: bytes) -> Answer:
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     try:
         return outbound.request("POST", url, headers=headers, body=body, deadline=DEADLINE_S)
+    except OutboundError as error:
+        error.hint = error.hint or "Is `hermes-cron serve` (or `web`) up there? --url sends it elsewhere."
+        raise
     finally:
         outbound.close()

@@ -239,7 +239,11 @@ def _show(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...], e
     if as_json:
         emit_json(rows)
     else:
-        emit_table(columns, [[row[name] for name in columns] for row in rows], empty)
+        emit_table(
+            [name.upper().replace("_", " ") for name in columns],
+            [[row[name] for name in columns] for row in rows],
+            empty,
+        )
 
 
 def _text(instant: datetime | None) -> str | None:

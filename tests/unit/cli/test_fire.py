@@ -100,7 +100,8 @@ def test_a_key_that_the_agent_does_not_trust_is_named(agent: Agent, tmp_path: Pa
 @pytest.mark.parametrize(
     ("more", "code", "words"),
     [((".hidden",), 2, "job id"), (("tide", "--at", "soon"), 2, "--at"), (("tide",), 78, "--url"),
-     (("tide", "--url", "http://127.0.0.1:1"), 69, "")],
+     (("tide", "--url", "ftp://127.0.0.1"), 78, "no http:// or https:// URL"),
+     (("tide", "--url", "http://127.0.0.1:1"), 69, "Is `hermes-cron serve` (or `web`) up there?")],
 )  # fmt: skip
 def test_what_cannot_be_sent_is_said_in_one_sentence(
     agent: Agent, more: tuple[str, ...], code: int, words: str
