@@ -96,6 +96,9 @@ class _Kept:
     def depth(self) -> int:
         return 0
 
+    def set_aside(self) -> int:
+        return 0
+
 
 class _Open:
     """A verifier that lets everybody in: what is fuzzed is what comes after it."""
