@@ -17,7 +17,7 @@ from hermes_cron.api.status import Health, LoadReport, Readiness
 from hermes_cron.apikeys import KeyRing
 from hermes_cron.client import Client
 from hermes_cron.interfaces import Broker, FireVerifier, Store
-from hermes_cron.transport.consuming import rejections
+from hermes_cron.transport.message import rejections
 from hermes_cron.webhook import FireWebhook
 
 _log = logging.getLogger("hermes_cron.web")

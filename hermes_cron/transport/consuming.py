@@ -10,7 +10,7 @@ import logging
 import os
 import random
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from hermes_cron.errors import MessageRejected
 from hermes_cron.fire import Fire
 from hermes_cron.interfaces import Delivery
 from hermes_cron.transport.line import Line, Parcel, Place
-from hermes_cron.transport.message import CONTENT_TYPE, decode
+from hermes_cron.transport.message import CONTENT_TYPE, decode, rejections
 from hermes_cron.transport.signing import Signer
 from hermes_cron.transport.waiting import Wake, within
 
@@ -34,9 +34,6 @@ _LONGEST_PAUSE_S = 5.0
 _log = logging.getLogger("hermes_cron.transport")
 
 _running: list[Consumer] = []
-
-rejections: Counter[str] = Counter()
-"""How many messages this process has rejected, by what was wrong with them: `unsigned`, `signature`, `age`, a field."""
 
 
 def reserved(place: Place) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NoReturn
@@ -22,6 +23,9 @@ from hermes_cron.fire import KINDS, Fire
 VERSION = 1
 MAX_BYTES = 16 * 1024
 CONTENT_TYPE = "application/json"
+
+rejections: Counter[str] = Counter()
+"""How many messages this process has rejected, by what was wrong with them: `unsigned`, `signature`, `age`, a field."""
 
 _TRACE_LIMIT = 16
 _TRACE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")

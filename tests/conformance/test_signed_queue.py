@@ -9,8 +9,7 @@ import pytest
 
 from hermes_cron.clock import utc_now
 from hermes_cron.fire import Fire
-from hermes_cron.transport.consuming import rejections
-from hermes_cron.transport.message import encode
+from hermes_cron.transport.message import encode, rejections
 from hermes_cron.transport.signing import HEADER, Signer
 from tests.conformance.brokers import Ground, until
 
