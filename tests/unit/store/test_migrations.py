@@ -100,6 +100,8 @@ def test_it_keeps_every_fire_and_run_of_a_store_of_schema_1(url: str) -> None:
         fires = store.fires()
         assert store.fires(limit=3, before=fires[2].place) == fires[3:6]
         assert {run.id for run in store.runs_of(fires)} == {f"{name}:{n}" for name in "ab" for n in (0, 1, 3)}
+        assert store.output("a:0") is None
+        assert store.trims() == {}
         record = store.read("a")
         assert record is not None
         ended = replace(record.runs[0], state=RunState.SUCCEEDED)

@@ -13,6 +13,7 @@ from hermes_cron.errors import StoreBusy, StoreError
 from hermes_cron.interfaces import Store
 from hermes_cron.record import Record
 from hermes_cron.store import open_store
+from hermes_cron.store.migrations import VERSION
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 SENTINEL = Record("_wake.1", arm=Arm(wake_at=NOON))
@@ -96,7 +97,7 @@ def test_a_newer_schema_is_refused_and_kept(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "a.db") as connection:
         connection.execute("UPDATE schema_version SET version = 99")
     connection.close()
-    with pytest.raises(StoreError, match=r"made by a newer hermes-cron \(schema 99; this one knows 2\)"):
+    with pytest.raises(StoreError, match=rf"made by a newer hermes-cron \(schema 99; this one knows {VERSION}\)"):
         opened(tmp_path / "a.db").now()
 
 
