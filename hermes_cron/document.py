@@ -75,8 +75,8 @@ class Node:
         return plain
 
 
-def read(file: Path) -> Node:
-    """The one document of a YAML file.
+def read(file: Path, content: bytes | None = None) -> Node:
+    """The one document of a YAML file; or of `content`, which has come another way and is called by that name.
 
     Raises:
         ConfigError: It cannot be read, is too large, or is no YAML; says where, and never quotes what stands there.
@@ -85,7 +85,7 @@ def read(file: Path) -> Node:
     # more than all of that costs it, so only who has a file pays for it.
     import yaml  # noqa: PLC0415 - as was just said.
 
-    text = _text(file)
+    text = _text(file, _content(file) if content is None else content)
     try:
         node = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text).get_single_node()
         return Node(node, file)
@@ -100,7 +100,7 @@ def write(value: object) -> str:
     return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=False, width=110))
 
 
-def _text(file: Path) -> str:
+def _content(file: Path) -> bytes:
     try:
         mode = file.stat().st_mode
         # A pipe would let us wait for ever.
@@ -110,9 +110,12 @@ def _text(file: Path) -> str:
         if mode & S_IWOTH:
             raise ConfigError(f"Others may write to {file}.", hint="Run `chmod o-w` on it.")
         with file.open("rb") as opened:
-            content = opened.read(MAX_BYTES + 1)
+            return opened.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def _text(file: Path, content: bytes) -> str:
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{file} is larger than {MAX_BYTES // 1024} KiB, too large for a configuration.")
     try:

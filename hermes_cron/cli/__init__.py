@@ -91,8 +91,8 @@ class Lazy(click.Group):
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-A", "--app", default="", envvar="HERMES_CRON_APP", show_envvar=True, help="Your app, module:attr.")
 @click.option(
-    "--config", "path", default=None, envvar="HERMES_CRON_CONFIG", show_envvar=True,
-    type=click.Path(dir_okay=False), help="The configuration file; else config.yaml in $HERMES_CRON_HOME.",
+    "--config", "path", default=None, envvar="HERMES_CRON_CONFIG", show_envvar=True, metavar="FILE",
+    help="The configuration file; else config.yaml in $HERMES_CRON_HOME.",
 )  # fmt: skip
 @click.option(
     "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Set one key, like broker.queue=q; repeatable."
@@ -123,9 +123,17 @@ def _loaded(name: str) -> Any:
 
 def main() -> None:
     """Run the command line: errors become one sentence on stderr and an exit code of `surface`."""
+    _open_what_is_closed()
     code = _run()
     gc.freeze()
     sys.exit(code)
+
+
+def _open_what_is_closed() -> None:
+    # What is opened next, a store or a socket, would else be handed the place of a stream that our parent has closed.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - open till the end.
 
 
 def _run() -> int:

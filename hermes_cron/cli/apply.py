@@ -30,11 +30,12 @@ ADDED, CHANGED, SAME, REMOVED = "added", "changed", "as it was", "removed"
 
 @click.command()
 @click.option(
-    "-f", "--file", required=True, type=click.Path(path_type=Path), metavar="FILE", help="A YAML file of jobs."
-)
+    "-f", "--file", required=True, type=click.Path(path_type=Path), metavar="FILE",
+    help="A YAML file of jobs; - is the standard input.",
+)  # fmt: skip
 @click.option("--prune", is_flag=True, help="Remove the jobs that neither the file nor your app has.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask before jobs are removed.")
+@click.option("--yes", is_flag=True, help="Do not ask before jobs are removed; without a terminal nothing is asked.")
 @click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
 @app_option
 @pass_session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from hermes_cron.app import Declared
 from hermes_cron.cli.policies import read_policy
-from hermes_cron.document import Node, read
+from hermes_cron.document import MAX_BYTES, Node, read
 from hermes_cron.errors import JobInvalid
 from hermes_cron.policy import Policy
 
@@ -19,13 +20,17 @@ _HINT = "Write `jobs:`, below it the id of each job, and below that `schedule: .
 
 
 def jobs_in(file: Path) -> list[Declared]:
-    """The jobs of a file: `jobs:` with ids, or the ids alone.
+    """The jobs of a file: `jobs:` with ids, or the ids alone. `-` is the standard input.
 
     Raises:
         ConfigError: It cannot be read, or is no YAML.
         JobInvalid: What stands there is no job; it says in which line.
     """
-    top = read(file).entries()
+    if file == Path("-"):
+        file = Path("standard input")
+        top = read(file, sys.stdin.buffer.read(MAX_BYTES + 1)).entries()
+    else:
+        top = read(file).entries()
     jobs = top["jobs"].entries() if top is not None and list(top) == ["jobs"] else top
     if not jobs:
         raise JobInvalid(f"{file} has no jobs.", hint=_HINT, field="jobs")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,13 @@ def test_it_says_where_in_the_file_it_cannot_be_read(cli: Cli, file: Path, text:
     assert answer.code in (2, 78)
     assert words in answer.err
     assert "Traceback" not in answer.err
+
+
+def test_it_takes_the_standard_input_for_a_file(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(FILE.encode())))
+    assert [row["done"] for row in cli.good("jobs", "apply", "-f", "-", "--json").json] == ["added"] * 3
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"jobs: [")))
+    assert "Error: standard input, line 2, column 1: not YAML" in cli("jobs", "apply", "-f", "-").err
 
 
 def test_what_it_exports_is_what_it_was_given(cli: Cli, file: Path, tmp_path: Path, store: Store) -> None:

@@ -94,6 +94,7 @@ REFUSED = [
     (["--config", "\udcff", "jobs", "list"], 78, "config_invalid"),
     (["--config", "binary.yaml", "config", "show"], 78, "config_invalid"),
     (["--config", "/dev/zero", "config", "check"], 78, "config_invalid"),
+    (["--config", "/", "config", "check"], 78, "config_invalid"),
     (["--set", "store.url=sqlite:///here.db", "config", "check"], 78, "config_invalid"),
     (["-A", "nope:app", "jobs", "list"], 78, "config_invalid"),
     (["-A", "harbour:nope", "jobs", "list"], 78, "config_invalid"),
@@ -236,6 +237,19 @@ def test_it_takes_arguments_that_are_no_utf8(home: Cli, words: list[bytes]) -> N
     _, err = process.communicate(timeout=60)
     assert process.returncode in (0, 1)
     assert b"Traceback" not in err
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", ["jobs list --json", "jobs apply -f - --dry-run", "jobs remove nope"])
+def test_it_minds_no_stream_that_is_closed(home: Cli, words: str, closed: str) -> None:
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    script = f'"$0" -m hermes_cron {words} {closed}'
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, sys.executable], stdin=subprocess.DEVNULL, capture_output=True, env=env, check=False
+    )  # fmt: skip
+    assert done.returncode == {"jobs list --json": 0, "jobs remove nope": 1}.get(words, 2)
+    assert b"Traceback" not in done.stderr
 
 
 @pytest.mark.processes
