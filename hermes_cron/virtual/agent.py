@@ -43,7 +43,8 @@ _SWEPT = timedelta(milliseconds=100)
 """After what time a process that has just started sweeps: what woke it is on its way in meanwhile."""
 
 _SLOTS = 10_000
-_TRY_S = 60.0
+_TRY_S = 3600.0
+"""What a reconcile has in the real time of whoever simulates: no busy machine may change what comes of it."""
 
 
 class Strand:
