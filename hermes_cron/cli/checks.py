@@ -30,7 +30,7 @@ from hermes_cron.verify import refuse_all
 OK, WARN, FAIL = "ok", "warn", "fail"
 _LATE = timedelta(seconds=60)
 _CLOCK_S = 2.0
-_KEYS_S = 3.0
+_KEYS_S = 6.0
 _POLL_S = 0.1
 _RECONCILE = "hermes-cron arms reconcile"
 
@@ -264,9 +264,11 @@ def _keys(config: Config) -> Findings:
     verifier = bootstrap.the_verifier(config)
     until = monotonic() + _KEYS_S
     with _overheard("hermes_cron.verify") as warned:
-        while not (ready := verifier.ready()) and monotonic() < until:
-            # The first question has the keys fetched; there is no event to wait for.
+        # The first question looks at what was kept, and has the keys fetched; there is no event to wait for.
+        ready, heard = verifier.ready(), len(warned)
+        while not ready and len(warned) == heard and monotonic() < until:
             time.sleep(_POLL_S)
+            ready = verifier.ready()
     if ready:
         yield Finding(OK, "keys", "a fire token could be judged now")
     else:

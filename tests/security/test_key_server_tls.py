@@ -80,7 +80,7 @@ def check_puts_off(front: Front, why: str) -> None:
             assert statuses(front.ask(front.request(token="forged"))) == [401]
     assert front.queued() == 0
     assert not front.system.answers(f"{front.system.callback_url}/readyz")
-    assert why in front.log()
+    front.system.wait(lambda: why in front.log(), "the reason in the log")
     done = front.system.cli("doctor", "--network")
     assert done.returncode == 1
     [finding] = [line for line in done.stdout.splitlines() if line.startswith("fail  keys ")]
