@@ -162,11 +162,9 @@ def check_job_id(value: object) -> None:
         JobInvalid: It is no id, or one of the agent's own (a leading underscore).
     """
     if not contract.is_job_id(value) or str(value).startswith("_"):
-        raise JobInvalid(
-            f"{value!r} cannot be a job id.",
-            field="id",
-            hint="Use 1 to 255 of A-Z a-z 0-9 . _ : @ -, not starting with a dot or an underscore.",
-        )
+        shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:60]}... ({len(str(value))} characters)"
+        hint = "Use 1 to 255 of A-Z a-z 0-9 . _ : @ -, not starting with a dot or an underscore."
+        raise JobInvalid(f"{shown} cannot be a job id.", field="id", hint=hint)
 
 
 def check_args(args: object) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from hermes_cron.clock import instant_text
 from hermes_cron.errors import JobChanged, JobExists, JobNotFound, JobStateError, RunNotFound, ScheduleError
 from hermes_cron.job import Job, JobState
 from hermes_cron.ledger import Entry, FireState, manual_key
@@ -191,8 +192,11 @@ def _check_revision(job: Job, if_revision: int | None) -> None:
 
 def _with_next(job: Job, moment: Moment) -> Job:
     next_fire_at = job.first_fire(moment.now)
+    if next_fire_at is None and job.policy.ends_at is not None:
+        words = f"This schedule has no fire after now and before ends_at, {instant_text(job.policy.ends_at)}."
+        raise ScheduleError(words, hint="Give a later ends_at, or none.", field="ends_at")
     if next_fire_at is None:
-        raise ScheduleError("This schedule has no fire after now.", field="schedule")
+        raise ScheduleError("This schedule has no fire after now.", hint="Write a later instant.", field="schedule")
     if next_fire_at - moment.now > timedelta(days=365 * 100):
         raise ScheduleError("This schedule would fire first in over a hundred years.", field="schedule")
     return replace(job, next_fire_at=next_fire_at)

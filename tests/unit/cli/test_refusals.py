@@ -174,6 +174,8 @@ def test_it_refuses_what_is_no_command(home: Cli, words: list[str]) -> None:
      (add("--repeat", "-1"), "from 1 to"), (add("--misfire", "never"), "run_all(N)"),
      (add("--misfire", "run_all(0)"), "from 1 to 1000"), (add("--starts-at", "yesterday"), "2030-01-31T09:00:00Z"),
      (add(schedule="2031-02-31T00:00:00Z"), "'2031-02-31T00:00:00Z'"),
+     (add("--ends-at", "2001-01-01T00:00:00Z"), "Give a later ends_at, or none."),
+     (add(id="x" * 300), "(300 characters) cannot be a job id."),
      (["simulate", "--from", "9999-12-31T00:00:00Z"], "the years 1970 to 2999")],
     ids=named,
 )  # fmt: skip
