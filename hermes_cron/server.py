@@ -27,6 +27,9 @@ WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 T = TypeVar("T")
 
+_masters: set[int] = set()
+"""The process that serves, as its children know it."""
+
 _log = logging.getLogger("hermes_cron.server")
 _BACKLOG = 2048
 BOOT_ERROR = 3
@@ -169,6 +172,7 @@ def serve(
         "worker_exit": lambda arbiter, worker: _stopped(on_stop),
     }  # fmt: skip
     master = os.getpid()
+    _masters.add(master)
     # All that is loaded by now stays: no process looks through it for garbage, nor copies it for that.
     gc.freeze()
     try:
@@ -191,8 +195,12 @@ def _ended(end: SystemExit, master: int) -> None:
 
 
 def end_from_within() -> None:
-    """Ask gunicorn, from one of its worker processes, to end gracefully."""
-    os.kill(os.getppid(), signal.SIGTERM)
+    """Ask gunicorn, from one of its worker processes, to end gracefully.
+
+    A worker whose master was killed ends by itself; who is its parent then is not ours to end.
+    """
+    if os.getppid() in _masters:
+        os.kill(os.getppid(), signal.SIGTERM)
 
 
 def command_line(bind: str, workers: int) -> list[str]:

@@ -156,6 +156,41 @@ server.serve(lambda: app, bind="127.0.0.1:0", on_start=start, on_stop=lambda: sa
             assert new.wait() == 0
             new.says("stop")
 
+    def test_never_ends_who_is_not_its_master(self) -> None:
+        script = (
+            APP
+            + """
+import ctypes, signal
+
+def start():
+    threading.Thread(target=end).start()
+
+def end():
+    master = os.getppid()
+    os.kill(master, signal.SIGKILL)
+    while os.getppid() == master:
+        time.sleep(0.01)
+    server.end_from_within()
+    say("called")
+
+PR_SET_CHILD_SUBREAPER = 36
+ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+signal.signal(signal.SIGTERM, lambda *_: say("hit"))
+if os.fork() == 0:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    server.serve(lambda: app, bind="127.0.0.1:0", on_start=start)
+try:
+    while True:
+        os.waitpid(-1, 0)
+except ChildProcessError:
+    say("over")
+"""
+        )
+        with served(script) as new:
+            new.says("called")
+            new.says("over")
+            assert "hit" not in new.lines
+
     def test_lets_a_long_stop_finish_in_its_time(self) -> None:
         script = (
             APP
