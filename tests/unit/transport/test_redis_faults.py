@@ -45,6 +45,29 @@ def test_a_wrong_password_is_an_error_that_does_not_show_it(server: RedisServer)
     refused(Ground(server.url.replace("canary", "canary2")))
 
 
+def test_a_server_that_may_drop_fires_is_told_of_once_however_late_it_comes(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.kill()
+    broker = Ground(server.url).open()
+    assert isinstance(failure(broker), BrokerError)
+    server.start("--maxmemory-policy", "allkeys-lru")
+    for _ in range(2):
+        until(lambda: failure(broker) is None)
+        broker.close()
+    told = [record.getMessage() for record in caplog.records if "noeviction" in record.getMessage()]
+    assert len(told) == 1
+    assert "allkeys-lru" in told[0]
+    assert "canary" not in told[0]
+
+
+def test_a_server_of_a_cluster_is_refused_with_the_way_out(server: RedisServer) -> None:
+    server.kill()
+    server.start("--cluster-enabled", "yes")
+    error = refused(Ground(server.url))
+    assert "is a Redis cluster" in error.message
+
+
 def test_a_frozen_server_is_an_error_at_the_deadline_with_and_without_a_connection(server: RedisServer) -> None:
     ground = Ground(server.url)
     warm = ground.open(2.0)
