@@ -117,7 +117,10 @@ def _look_up(host: str, port: int, seconds: float) -> list[str]:
             answer.append(error)
 
     thread = threading.Thread(target=ask, name="hermes-cron-resolver", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise OutboundError(f"{host} could not be resolved: the machine has no thread left to give.") from error
     thread.join(seconds)
     if not answer:
         raise OutboundError(f"{host} could not be resolved within {seconds:.1f} s.")

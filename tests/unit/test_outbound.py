@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -284,6 +286,22 @@ def test_a_name_that_is_none_is_an_error_of_ours() -> None:
     for name in ("x" * 300, "a..b", "\udcff"):
         with pytest.raises(OutboundError):
             resolve(name, 80, any_address, 5)
+
+
+def test_a_machine_without_a_thread_left_is_an_error_of_ours() -> None:
+    code = """
+import resource, threading
+from hermes_cron.errors import OutboundError
+from hermes_cron.outbound import any_address, resolve
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+threading.stack_size(2 << 30)
+try:
+    resolve("localhost", 80, any_address, 60)
+except OutboundError as error:
+    print(error.message)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert said.stdout.startswith("localhost could not be resolved")
 
 
 def test_it_may_be_used_by_many_threads_each_with_its_own_deadline(
