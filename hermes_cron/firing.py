@@ -168,4 +168,5 @@ def _told(fire: Fire, decided: Claim) -> None:
     if decided.run is not None:
         _log.info("run %s is claimed for the fire of %s", decided.run.id, decided.run.key)
     else:
-        _log.info("the fire of %s %s is refused: %s", fire.job_id, fire.fire_at or "", decided.reason)
+        which = f"{fire.job_id} {fire.fire_at or ''}".rstrip()
+        _log.info("the fire of %s is refused: %s", which, decided.reason)

@@ -13,7 +13,7 @@ from hermes_cron.cli.apply import checked
 from hermes_cron.cli.beat_app import app_jobs, kept_elsewhere, load_celery
 from hermes_cron.cli.beat_file import beat_jobs
 from hermes_cron.cli.foreign import Found, crontab_jobs, hermes_jobs
-from hermes_cron.cli.session import Session, pass_session
+from hermes_cron.cli.session import Session, note_what_is_off, pass_session
 from hermes_cron.cli.show import emit_json, emit_table
 from hermes_cron.client import Client
 from hermes_cron.errors import HermesCronError
@@ -103,6 +103,7 @@ def _bring(session: Session, found: Sequence[Found], zone: str | None, *, dry_ru
             except HermesCronError as error:
                 looked[number] = replace(one, declared=None, why=str(error))
     _tell(looked, as_json=as_json, verb="would be added" if dry_run else "added")
+    note_what_is_off(session, [one.declared.task for one in looked if one.declared is not None])
     if wanted:
         click.echo("NAS could not be told of all of them; a live worker goes on trying. [arm_wanted]", err=True)
         raise click.exceptions.Exit(TRY_AGAIN)

@@ -18,8 +18,7 @@ from hermes_cron.cli.answer import (
 from hermes_cron.cli.apply import apply, export
 from hermes_cron.cli.importing import imports
 from hermes_cron.cli.policies import policy_options, read_args, read_duration, read_policy, read_whole
-from hermes_cron.cli.session import Session, app_option, pass_session
-from hermes_cron.tasks import off
+from hermes_cron.cli.session import Session, app_option, note_what_is_off, pass_session
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
 _ANCHOR = "Count 'every' from the last fire, or from the completion of the last run."
@@ -55,7 +54,7 @@ def add(
     client = session.client()
     chosen = {name: value for name, value in given.items() if value is not None}
     changed = client.add(job_id, schedule, task, args=args, timezone=timezone, anchor=anchor, policy=chosen)
-    _note_what_is_off(session, task)
+    note_what_is_off(session, [task])
     answer_change(client, "Added", changed, as_json)
 
 
@@ -90,7 +89,7 @@ def edit(
         job_id, schedule=schedule, timezone=timezone, task=task, args=args, anchor=anchor, policy=given,
         if_revision=revision,
     )  # fmt: skip
-    _note_what_is_off(session, changed.job.task)
+    note_what_is_off(session, [changed.job.task])
     answer_change(client, "Changed", changed, as_json)
 
 
@@ -174,12 +173,6 @@ def remove(session: Session, job_id: str, yes: bool, as_json: bool) -> None:
         click.echo("Nothing was removed.", err=True)
         raise click.exceptions.Exit(1)
     answer_removal(client.remove(job_id), as_json)
-
-
-def _note_what_is_off(session: Session, task: str) -> None:
-    # No refusal: what counts is the configuration of the worker, which may be another machine's.
-    if key := off(session.config.settings.tasks).get(task):
-        click.echo(f"note: the task {task} is off here; its runs fail unless {key} is set for the worker.", err=True)
 
 
 jobs.add_command(apply)

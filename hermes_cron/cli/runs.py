@@ -21,6 +21,7 @@ from hermes_cron.output import KEPT_PER_JOB, Output
 from hermes_cron.runlogs import output_soon, run_or_last
 
 MOST = 10_000
+_WHY_CHARS = 120
 _HEADERS = ("JOB", "DUE", "OUTCOME", "TRIES", "STARTED", "LATE", "TOOK", "LAST RUN", "WORKER", "WHY")
 
 
@@ -147,7 +148,13 @@ def audit(session: Session, since: str | None, until: str | None, as_json: bool)
     client = session.client()
     now = client.now()
     end = _instant("to", until, now)
-    found = client.audit(_instant("from", since, end - timedelta(hours=24)), end)
+    begin = _instant("from", since, end - timedelta(hours=24))
+    if begin >= end:
+        words = f"--from: {views.at(begin)} is not before {views.at(end)}, where the audit ends."
+        raise JobInvalid(words, hint="Give --to a later instant, or --from an earlier one.", field="from")
+    if begin > now:
+        raise JobInvalid(f"--from: {views.at(begin)} is still to come: nothing was due since.", field="from")
+    found = client.audit(begin, end)
     if as_json:
         emit_json(views.audit_view(found))
     else:
@@ -166,7 +173,8 @@ def _instant(name: str, text: str | None, default: datetime) -> datetime:
     try:
         return read_instant(text)
     except ValueError as error:
-        raise JobInvalid(f"--{name}: {error}.", field=name) from error
+        hint = "Write an instant as in 2031-01-31T09:00:00Z."
+        raise JobInvalid(f"--{name}: {error}.", hint=hint, field=name) from error
 
 
 def _place(name: str, text: str | None) -> Place | None:
@@ -188,8 +196,13 @@ def _row(row: views.View, entry: Entry, zones: dict[str, str]) -> tuple[object, 
     started = datetime.fromisoformat(row["started_at"]) if row["started_at"] else None
     return (
         entry.job_id, _due(entry, zone), entry.state, entry.attempts, _wall(started, zone) if started else "-",
-        _span(row["late_s"]), _span(row["took_s"]), last.get("id"), row["worker"], row["error"] or entry.reason,
+        _span(row["late_s"]), _span(row["took_s"]), last.get("id"), row["worker"],
+        _first_words(row["error"] or entry.reason),
     )  # fmt: skip
+
+
+def _first_words(why: str) -> str:
+    return why if len(why) <= _WHY_CHARS else f"{why[:_WHY_CHARS].rstrip()} ..."
 
 
 def _due(entry: Entry, zone: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from hermes_cron.client import Client
 from hermes_cron.config import Config, load
 from hermes_cron.loading import load_app
 from hermes_cron.logs import set_up_logging
+from hermes_cron.tasks import off
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -79,3 +80,11 @@ def app_option(command: F) -> F:
     return click.option("-A", "--app", "late_app", default=None, help="Your app, module:attr.  [env: HERMES_CRON_APP]")(
         command
     )
+
+
+def note_what_is_off(session: Session, tasks: Iterable[str]) -> None:
+    """Say which of these tasks are off here: no refusal, as what counts is the worker's configuration."""
+    keys = off(session.config.settings.tasks)
+    for task in sorted(set(tasks) & keys.keys()):
+        words = f"note: the task {task} is off here; its runs fail unless {keys[task]} is set for the worker."
+        click.echo(words, err=True)

@@ -40,6 +40,10 @@ LOOK = ONE_MORE + "print('ready', flush=True); input(); print(store.stopped())"
 FORK = (
     ONE_MORE
     + """
+import warnings
+# To fork beside threads is what is tried here, and from Python 3.12 on it warns of that.
+warnings.simplefilter("ignore", DeprecationWarning)
+
 def count():
     for _ in range(20):
         store.change('a', one_more)

@@ -69,8 +69,8 @@ class Front:
                     sock.sendall(piece)
                 if address is None:
                     sock.shutdown(socket.SHUT_WR)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # It answered before it had read all.
+            except OSError:
+                pass  # It answered, and ended the connection, before it had read all.
             return receive(sock)
 
     def queued(self) -> int:

@@ -117,5 +117,6 @@ def test_it_brings_the_commands_of_a_crontab(cli: Cli, tmp_path: Path, store: St
         "argv": ["/bin/bash", "-c", "run-parts --report /etc/tide.d"], "env": {"PATH": "/usr/bin:/bin"},
     }  # fmt: skip
     assert jobs[1].args["argv"][2] == 'echo "100% tide" > /tmp/tide'
+    assert answer.err.count("note: the task shell is off here") == 1
     again = cli("jobs", "import", "crontab", str(file), "--json")
     assert {row["done"] for row in again.json} == {"left out"}

@@ -164,3 +164,26 @@ def test_it_has_no_words_of_who_never_ran(cli: Cli, name: str) -> None:
     answer = cli("runs", "logs", name)
     assert answer.code == 1
     assert "[run_not_found]" in answer.err
+
+
+def test_a_long_reason_is_cut_in_the_list_and_whole_in_json(cli: Cli, store: Store) -> None:
+    cli.add()
+    cli.good("jobs", "run", "ping")
+    work(store, "ping", RunState.FAILED, "wide " * 90)
+    assert max(map(len, cli.good("runs", "list").out.splitlines())) < 300
+    assert cli.good("runs", "list").out.rstrip().endswith("wide ...")
+    assert len(cli.good("runs", "list", "--json").json[0]["error"]) > 400
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--from", "2031-01-02T00:00:00Z", "--to", "2031-01-01T00:00:00Z"), "is not before"),
+        (("--from", "2099-01-01T00:00:00Z", "--to", "2099-01-02T00:00:00Z"), "is still to come"),
+        (("--from", "yesterday"), "Write an instant as in"),
+    ],
+)
+def test_an_audit_of_a_time_that_is_none_is_refused(cli: Cli, flags: tuple[str, ...], says: str) -> None:
+    answer = cli("runs", "audit", *flags)
+    assert answer.code == 2
+    assert says in answer.err
