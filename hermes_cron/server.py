@@ -165,8 +165,7 @@ def serve(
     url = url_of(sock)
     options = {
         **SETTINGS, "bind": [f"fd://{sock.detach()}"], "workers": workers, "threads": threads,
-        "keepalive": keepalive_seconds,
-        "graceful_timeout": max(1, round(graceful_seconds)), "logger_class": _Log,
+        "keepalive": keepalive_seconds, "graceful_timeout": max(1, round(graceful_seconds)), "logger_class": _Log,
         "when_ready": lambda arbiter: on_listen(url) if on_listen else None,
         "post_worker_init": lambda worker: _started(on_start),
         "worker_exit": lambda arbiter, worker: _stopped(on_stop),

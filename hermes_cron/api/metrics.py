@@ -71,7 +71,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What is read at each scrape: the load, what is late, what the queue set aside, what this process refused of it."""
+    """What is read at each scrape: the load, what is late, what the queue set aside, what we refused of it."""
 
     load: Callable[[], Mapping[str, int | None]]
     late: Callable[[], float | None]
@@ -134,11 +134,11 @@ class _Families:
         for part, number in numbers.items():
             parts.add_metric([part], _or_nan(number))
         yield parts
-        process, tally = str(os.getpid()), self._tally
+        process, tally, refused = str(os.getpid()), self._tally, self._told(self._gauges.refused)
         for name, about, label, counts in (
             ("hermes_cron_fire_answers", "Fires answered, by status.", "status", tally.answers),
             ("hermes_cron_token_refusals", "Fire tokens refused, by reason.", "reason", self._told(tally.refusals)),
-            ("hermes_cron_message_refusals", "Messages refused, by reason.", "reason", self._told(self._gauges.refused)),
+            ("hermes_cron_message_refusals", "Messages refused, by reason.", "reason", refused),
         ):
             family = CounterMetricFamily(name, f"{about} Of this process.", labels=["process", label])
             for value, count in sorted(dict(counts).items()):

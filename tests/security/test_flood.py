@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.system import System
 
-pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(240)]
 Make = Callable[..., System]
 FIRES, THREADS = 1000, 8
 

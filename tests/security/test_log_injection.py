@@ -18,7 +18,7 @@ from tests.security.front import BODY, PAIR, Front
 from tests.security.test_queue import put
 from tests.unit.verify.mint import good_claims, segment
 
-pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(240)]
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 NASTY = (

@@ -26,7 +26,7 @@ from hermes_cron.verify.cron_key import job_key, sign_cron_key
 from tests.integration.system import System
 from tests.security.test_queue import redis_server
 
-pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.processes, pytest.mark.redis, pytest.mark.timeout(240)]
 Make = Callable[..., System]
 TOKEN_LIKE = re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{20,}")
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")

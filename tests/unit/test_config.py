@@ -280,7 +280,8 @@ def test_it_knows_the_secrets_that_stand_in_it() -> None:
         environ={"HERMES_CRON_HOME": "/nowhere"},
         flags={
             "store.url": "postgresql://cron:hunt%40r2@db/cron?sslpassword=tide-lock",
-            "cron.chronos.access_token": "atoken-1", "broker.url": "amqp://guest:abc@queue//", "cron.chronos.portal_url": "https://nas.example/path",
+            "cron.chronos.access_token": "atoken-1", "broker.url": "amqp://guest:abc@queue//",
+            "cron.chronos.portal_url": "https://nas.example/path",
         },
     )  # fmt: skip
     assert set(secrets_in(found.settings)) == {"hunt%40r2", "hunt@r2", "tide-lock", "atoken-1"}
