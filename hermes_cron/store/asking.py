@@ -115,7 +115,8 @@ def _arms(connection: Connection) -> dict[str, Arm]:
 def _records(connection: Connection, heads: dict[str, tuple[Job | None, Arm]]) -> list[Record]:
     runs: defaultdict[str, list[Run]] = defaultdict(list)
     entries: defaultdict[str, list[Entry]] = defaultdict(list)
-    for row in connection.execute(select(RUNS).where(is_true(RUNS.c.open)).order_by(RUNS.c.fence)).mappings():
+    open_runs = select(RUNS).where(is_true(RUNS.c.open)).order_by(RUNS.c.fence, RUNS.c.id)
+    for row in connection.execute(open_runs).mappings():
         if run := _readable(rows.run_from, row):
             runs[run.job_id].append(run)
     fires = select(FIRES).where(is_true(FIRES.c.open)).order_by(FIRES.c.fire_at, FIRES.c.key)

@@ -43,7 +43,9 @@ def load(connection: Connection, job_id: str) -> Kept:
     """
     job = connection.execute(select(JOBS).where(JOBS.c.id == job_id)).mappings().one_or_none()
     arm = connection.execute(select(ARMS).where(ARMS.c.job_id == job_id)).mappings().one_or_none()
-    runs = connection.execute(select(RUNS).where(is_true(RUNS.c.open), RUNS.c.job_id == job_id).order_by(RUNS.c.fence))
+    runs = connection.execute(
+        select(RUNS).where(is_true(RUNS.c.open), RUNS.c.job_id == job_id).order_by(RUNS.c.fence, RUNS.c.id)
+    )
     fires = connection.execute(
         select(FIRES).where(is_true(FIRES.c.open), FIRES.c.job_id == job_id).order_by(FIRES.c.fire_at, FIRES.c.key)
     )

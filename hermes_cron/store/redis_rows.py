@@ -76,7 +76,8 @@ def kept_from(job_id: str, answer: Sequence[Any]) -> Kept:
 
 def in_order(runs: list[Run], entries: list[Entry]) -> tuple[tuple[Run, ...], tuple[Entry, ...]]:
     """A record's runs and fires as a store gives them."""
-    return tuple(sorted(runs, key=lambda run: run.fence)), tuple(sorted(entries, key=lambda e: (e.fire_at, e.key)))
+    runs = sorted(runs, key=lambda run: (run.fence, run.id))
+    return tuple(runs), tuple(sorted(entries, key=lambda e: (e.fire_at, e.key)))
 
 
 def job_from(text: str | None, name: str) -> Job:
