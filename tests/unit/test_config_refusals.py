@@ -40,7 +40,7 @@ def refused(path: Path | None = None, **given: object) -> ConfigError:
         ("cron:\n  portal_url: https://n\n", "cron.portal_url", 2, "Did you mean cron.chronos.portal_url?"),
         ("cron:\n\n  chronos:\n    jwks_url: https://n\n", "cron.chronos.jwks_url", 4,
          "Did you mean cron.chronos.nas_jwks_url?"),
-        ("store:\n  zzz: 1\n", "store.zzz", 2, "In store there are url."),
+        ("store:\n  zzz: 1\n", "store.zzz", 2, "In store there are url, keep_fires, keep_days."),
         ("true: 1\n", "true", 1, "There are app, cron, broker, store, web, worker, tasks."),
         ("broker: {<<: {url: redis://h}}\n", "broker.<<", 1, "In broker there are url, queue, signing_key_file."),
     ],
