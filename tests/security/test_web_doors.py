@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -274,6 +275,7 @@ def test_behind_the_shipped_proxy_nothing_is_from_this_machine(keyless: Office, 
 
 
 SMUGGLED = b"POST /api/cron/fire HTTP/1.1\r\nHost: localhost\r\n"
+LAST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 SHAPES = {
     "length, then chunks": b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "chunks, then length": b"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n0\r\n\r\n",
@@ -301,7 +303,7 @@ def test_no_request_is_smuggled_within_another(keyless: Office, proxied: tuple[s
     assert inner.startswith(SMUGGLED)
     for method in (b"POST", b"GET"):
         before = front.queued()
-        raw = method + b" /healthz HTTP/1.1\r\nHost: localhost\r\n" + SHAPES[name] % (len(inner) + 5) + inner
+        raw = method + b" /healthz HTTP/1.1\r\nHost: localhost\r\n" + SHAPES[name] % (len(inner) + 5) + inner + LAST
         with front.connect(address) as sock:
             sock.sendall(raw)
             # Whoever asks next, on a connection of his own, gets his own answer, whatever the proxy keeps open.
@@ -310,12 +312,11 @@ def test_no_request_is_smuggled_within_another(keyless: Office, proxied: tuple[s
                 assert (status, body) == (200, b'{"status": "ok"}')
                 assert keyless.ask("GET", "/nothing", address=proxied)[0] == 403
             # A second request on the same connection is the sender's own: it is judged, and answered to him.
-            answers, queued = b"", front.queued() - before
-            sock.settimeout(20)
-            while statuses(answers).count(202) < queued:
-                piece = sock.recv(65_536)
-                assert piece, "a fire was queued that nobody was answered for"
-                answers += piece
+            if way == "bare":
+                with suppress(OSError):
+                    sock.shutdown(socket.SHUT_WR)  # A proxy would take it for an abort.
+            answers = receive(sock)
+        assert front.queued() - before == statuses(answers).count(202), "a fire was queued that nobody was answered for"
 
 
 @pytest.mark.parametrize("key", ["PORTAL_URL", "EXPECTED_AUDIENCE", "NAS_JWKS_URL"])
