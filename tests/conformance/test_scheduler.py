@@ -152,7 +152,7 @@ def test_nothing_is_held_or_wanted_of_a_job_that_is_over(scheduler: CronSchedule
     # A row that goes within the millisecond it came in stays, hidden, so that its fence never falls.
     made = store.now()
     assert until(lambda: store.now() > made + timedelta(milliseconds=2))
-    store.change("a", step)  # type: ignore[arg-type]
+    store.change("a", step)  # type: ignore[arg-type]  # loosely typed, as tests are.
     assert list(scheduler.on_jobs_changed(["a"])) == []
     assert store.load(0).total == 0
     assert not scheduler.held()

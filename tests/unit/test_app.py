@@ -148,7 +148,7 @@ def test_a_one_shot_of_the_past_does_not_break_the_import(app: HermesCron, sched
 def test_its_tasks_and_jobs_are_read_only(app: HermesCron) -> None:
     for mapping in (app.tasks, app.jobs):
         with pytest.raises(TypeError):
-            mapping["a"] = None  # type: ignore[index]
+            mapping["a"] = None  # type: ignore[index]  # as is tried.
 
 
 def test_keeps_the_arguments_it_was_given(app: HermesCron) -> None:

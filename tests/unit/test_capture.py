@@ -48,7 +48,7 @@ def listening(test: Callable[..., None]) -> Callable[..., None]:
 
 
 def written(stream: io.TextIOWrapper) -> str:
-    return stream.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    return stream.buffer.getvalue().decode()  # type: ignore[attr-defined]  # it has it here.
 
 
 def said_by(body: Callable[[], object], hide: tuple[str, ...] = ()) -> Run:

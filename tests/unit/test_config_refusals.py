@@ -24,7 +24,7 @@ def written(tmp_path: Path, content: str | bytes) -> Path:
 
 def refused(path: Path | None = None, **given: object) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
-        load(path, **{"environ": {}, **given})  # type: ignore[arg-type]
+        load(path, **{"environ": {}, **given})  # type: ignore[arg-type]  # loosely typed, as tests are.
     return caught.value
 
 

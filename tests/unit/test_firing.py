@@ -38,7 +38,7 @@ class Stage:
     def __post_init__(self) -> None:
         self.broker = ListBroker(self.said)
         self.scheduler = Scheduler(self.said)
-        store: Store = Between(self.real, self.between)  # type: ignore[assignment]
+        store: Store = Between(self.real, self.between)  # type: ignore[assignment]  # a stand-in.
         self.firing = Firing(
             store, self.broker, self.scheduler, Claimer("w", LEASE), self.keep, self.execute,
             lambda: self.said.append("awake"),

@@ -60,7 +60,7 @@ def test_is_for_people_on_a_terminal() -> None:
 @pytest.mark.parametrize("form", ["human", "json", "JSON", "Human"])
 def test_the_format_can_be_chosen(form: str) -> None:
     for given in ({"form": form}, {"HERMES_CRON_LOG_FORMAT": form}):
-        stream = set_up(**given)  # type: ignore[arg-type]
+        stream = set_up(**given)  # type: ignore[arg-type]  # loosely typed, as tests are.
         log.info("x")
         assert lines(stream)[0].startswith("{") == (form.lower() == "json")
 
@@ -68,7 +68,7 @@ def test_the_format_can_be_chosen(form: str) -> None:
 @pytest.mark.parametrize("level", [*LEVELS, "INFO"])
 def test_the_level_can_be_chosen(level: str) -> None:
     for given in ({"level": level}, {"HERMES_CRON_LOG_LEVEL": level}):
-        stream = set_up(**given)  # type: ignore[arg-type]
+        stream = set_up(**given)  # type: ignore[arg-type]  # loosely typed, as tests are.
         for name in LEVELS:
             log.log(getattr(logging, name.upper()), name)
         assert [json.loads(line)["level"] for line in lines(stream)] == list(LEVELS)[LEVELS.index(level.lower()) :]

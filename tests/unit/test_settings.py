@@ -50,7 +50,7 @@ def test_the_settings_are_frozen_and_have_the_defaults_of_the_documentation() ->
     assert (found.worker.concurrency, found.worker.pool, found.worker.lease_seconds) == (4, "threads", 30.0)
     assert not found.tasks.shell.enabled
     with pytest.raises(AttributeError):
-        found.app = "x"  # type: ignore[misc]
+        found.app = "x"  # type: ignore[misc]  # as is tried.
 
 
 @pytest.mark.parametrize(

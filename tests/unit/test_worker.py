@@ -204,7 +204,7 @@ def test_i17_an_ack_that_raises_costs_no_slot(shop: Shop) -> None:
     worker = shop.worker(fire_due, concurrency=1)
     worker.start()
     delivery = Taken(Fire("a"))
-    delivery.ack = ack  # type: ignore[method-assign]
+    delivery.ack = ack  # type: ignore[method-assign]  # watched.
     worker._handle(delivery)
     assert until(lambda: worker.busy() == 0)
 
@@ -259,7 +259,7 @@ def test_i16_a_reconcile_that_fails_or_hangs_keeps_no_sweep(shop: Shop) -> None:
         hangs.wait(60)
         raise ValueError("a bug in a plugin")
 
-    shop.scheduler.reconcile = reconcile  # type: ignore[method-assign]
+    shop.scheduler.reconcile = reconcile  # type: ignore[method-assign]  # watched.
     worker.start()
     time.sleep(0.05)
     add(shop.store, "a", task="t")

@@ -43,7 +43,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def done(answer: object) -> dict[str, str]:
-    return {row["id"]: row["done"] for row in answer.json}  # type: ignore[attr-defined]
+    return {row["id"]: row["done"] for row in answer.json}  # type: ignore[attr-defined]  # it has it here.
 
 
 def test_it_adds_what_is_new_changes_what_differs_and_leaves_the_rest_alone(cli: Cli, file: Path, store: Store) -> None:

@@ -22,7 +22,7 @@ DEEP = "[" * 100_000
 URL = '{"url": "https://example.com/"}'
 
 
-def add(*more: str, id: str = "pong", schedule: str = "every 5m", task: str = "http", args: str = URL) -> list[str]:  # noqa: A002
+def add(*more: str, id: str = "pong", schedule: str = "every 5m", task: str = "http", args: str = URL) -> list[str]:  # noqa: A002 - as its flag.
     return ["jobs", "add", id, "--schedule", schedule, "--task", task, "--args", args, *more]
 
 

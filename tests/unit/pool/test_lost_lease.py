@@ -37,7 +37,7 @@ def test_i6_a_deaf_body_that_lost_its_lease_is_killed_and_the_worker_goes_on(
             raise StoreError("away")
 
     warm, boot, note = make(), Seconds(), tmp_path / "note"
-    between: Store = Between(store, before)  # type: ignore[assignment]
+    between: Store = Between(store, before)  # type: ignore[assignment]  # a stand-in.
     leases = Leases(between, LEASE, boot=boot, give_up=warm.pool.kill_lost)
     firing = Firing(
         between, ListBroker(), Scheduler(), Claimer("w", LEASE), leases.keep, warm.pool.execute, lambda: None

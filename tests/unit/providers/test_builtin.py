@@ -79,7 +79,7 @@ def start() -> Iterator[Callable[..., InProcessCronScheduler]]:
 
     def make(store: object, bell: Bell) -> InProcessCronScheduler:
         scheduler = InProcessCronScheduler()
-        scheduler.start(store, bell)  # type: ignore[arg-type]
+        scheduler.start(store, bell)  # type: ignore[arg-type]  # loosely typed, as tests are.
         started.append(scheduler)
         return scheduler
 
@@ -123,7 +123,7 @@ def test_it_sleeps_until_the_next_wake_and_looks_again_every_second(tmp_path: Pa
 
 def test_it_notices_a_nearer_wake_by_a_nudge(store: Store, bell: Bell) -> None:
     scheduler = InProcessCronScheduler()
-    scheduler.start(store, bell)  # type: ignore[arg-type]
+    scheduler.start(store, bell)  # type: ignore[arg-type]  # loosely typed, as tests are.
     add(store, "far", "every 1d")
     names = iter("abcdefghij")
 
@@ -250,8 +250,8 @@ def test_it_reconciles_what_another_provider_left_wanted(store: Store) -> None:
 def test_it_leaves_no_thread_behind(store: Store, bell: Bell) -> None:
     before = set(threading.enumerate())
     scheduler = InProcessCronScheduler()
-    scheduler.start(store, bell)  # type: ignore[arg-type]
-    scheduler.start(store, bell)  # type: ignore[arg-type]
+    scheduler.start(store, bell)  # type: ignore[arg-type]  # loosely typed, as tests are.
+    scheduler.start(store, bell)  # type: ignore[arg-type]  # loosely typed, as tests are.
     assert [thread.name for thread in set(threading.enumerate()) - before] == ["hermes-cron-ticker"]
     scheduler.stop()
     assert set(threading.enumerate()) <= before

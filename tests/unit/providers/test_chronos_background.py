@@ -29,7 +29,7 @@ BROKER: object = Silent()
 
 
 def start(scheduler: ChronosCronScheduler, store: Store) -> None:
-    scheduler.start(store, BROKER)  # type: ignore[arg-type]
+    scheduler.start(store, BROKER)  # type: ignore[arg-type]  # loosely typed, as tests are.
 
 
 def calm(store: Store) -> bool:
@@ -282,7 +282,7 @@ def test_it_outlives_a_store_that_is_away_for_a_while(
 ) -> None:
     away = Lost(store)
     chronos = make(ladder=LADDER)
-    start(chronos, away)  # type: ignore[arg-type]
+    start(chronos, away)  # type: ignore[arg-type]  # loosely typed, as tests are.
     add(store, "a")
     away.lost = True
     assert not chronos.arm("a", 0.3)

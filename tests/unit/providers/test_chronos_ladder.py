@@ -114,7 +114,7 @@ def test_it_cancels_rungs_that_are_no_longer_configured(nas: Nas, store: Store, 
     add(store, "a")
     make(ladder=LADDER).on_jobs_changed(["a"])
     shorter = make(ladder=LADDER[:1])
-    shorter.start(store, None)  # type: ignore[arg-type]
+    shorter.start(store, None)  # type: ignore[arg-type]  # loosely typed, as tests are.
     assert set(nas.armed) == {"a", "_wake.1"}
 
 

@@ -103,9 +103,9 @@ def test_a_plugin_is_loaded_under_a_name_of_its_own(home: Path, plugin: Plugin) 
     before, path = set(sys.modules), list(sys.path)
     plugin("json", GOOD)
     scheduler = resolve(home, "json")
-    assert scheduler.name == "toy"  # type: ignore[attr-defined]
-    assert (scheduler.ctx.home, scheduler.ctx.clock()) == (home, NOW)  # type: ignore[attr-defined]
-    assert scheduler.ctx.settings.provider == "json"  # type: ignore[attr-defined]
+    assert scheduler.name == "toy"  # type: ignore[attr-defined]  # it has it here.
+    assert (scheduler.ctx.home, scheduler.ctx.clock()) == (home, NOW)  # type: ignore[attr-defined]  # it has it here.
+    assert scheduler.ctx.settings.provider == "json"  # type: ignore[attr-defined]  # it has it here.
     assert all(name.startswith("_hermes_cron_provider_") for name in set(sys.modules) - before)
     assert sys.path == path
 

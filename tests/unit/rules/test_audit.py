@@ -140,7 +140,7 @@ def test_it_names_a_fire_without_outcome_with_two_and_one_that_was_not_due(hands
         hands.now += timedelta(minutes=10)
         hands.work()
     rows = sorted(hands.store.fires(), key=lambda entry: entry.fire_at)
-    undecided = {"a": hands.store.read("a").job.next_fire_at}  # type: ignore[union-attr]
+    undecided = {"a": hands.store.read("a").job.next_fire_at}  # type: ignore[union-attr]  # it is there.
     chapters = hands.store.chapters()
 
     def problems(entries: list[object]) -> list[tuple[int, str]]:

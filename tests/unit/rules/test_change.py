@@ -137,7 +137,7 @@ def test_a_pause_and_a_removal_settle_waiting_fires(how: object, scheduled: str)
     world.renew(run)
     world.claim()
     world.apply(change.run_now, uuid="1")
-    world.apply(how)  # type: ignore[arg-type]
+    world.apply(how)  # type: ignore[arg-type]  # loosely typed, as tests are.
     assert world.states() == {"12:15:00": "running", "12:30:00": scheduled, "manual:1": "cancelled"}
 
 
@@ -145,7 +145,7 @@ def test_a_pause_and_a_removal_settle_waiting_fires(how: object, scheduled: str)
 def test_a_pause_and_a_removal_end_a_retry_as_failed(how: object) -> None:
     world = due(max_attempts=2, backoff=60)
     world.ran(RunState.FAILED)
-    world.apply(how)  # type: ignore[arg-type]
+    world.apply(how)  # type: ignore[arg-type]  # loosely typed, as tests are.
     assert world.states() == {"12:15:00": "failed"}
 
 

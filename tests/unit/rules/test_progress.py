@@ -179,7 +179,7 @@ def test_a_run_drained_during_a_stop_waits_for_its_end() -> None:
 def test_a_drained_run_of_a_closed_job_is_cancelled(how: object) -> None:
     world = due()
     run = world.begun()
-    world.apply(how)  # type: ignore[arg-type]
+    world.apply(how)  # type: ignore[arg-type]  # loosely typed, as tests are.
     world.hand_back(run)
     assert world.states() == {"12:15:00": "cancelled"}
 

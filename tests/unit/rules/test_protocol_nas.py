@@ -88,7 +88,7 @@ class Nas(RuleBasedStateMachine):
 
     def _try(self, step: object, **options: object) -> None:
         try:
-            self.world.apply(step, **options)  # type: ignore[arg-type]
+            self.world.apply(step, **options)  # type: ignore[arg-type]  # loosely typed, as tests are.
         except HermesCronError:
             return
 

@@ -88,11 +88,11 @@ class World:
 
     def begin(self, run: Run) -> Run | Lost:
         """Begin a run."""
-        return self.apply(begin, run=run, lease=LEASE)  # type: ignore[no-any-return]
+        return self.apply(begin, run=run, lease=LEASE)  # type: ignore[no-any-return]  # what the step answers.
 
     def renew(self, run: Run) -> Run | Lost:
         """Renew a run's lease."""
-        return self.apply(renew, run=run, lease=LEASE)  # type: ignore[no-any-return]
+        return self.apply(renew, run=run, lease=LEASE)  # type: ignore[no-any-return]  # what the step answers.
 
     def complete(self, run: Run, state: RunState = RunState.SUCCEEDED, error: str = "") -> Ended:
         """Write what became of a run."""

@@ -66,7 +66,7 @@ def test_a_question_is_asked_of_indexes(server: RedisServer) -> None:  # noqa: F
         assert cost() == few
 
 
-def test_a_server_that_restarts_keeps_what_is_in_its_append_only_file(server: RedisServer) -> None:  # noqa: F811
+def test_a_server_that_restarts_keeps_what_is_in_its_append_only_file(server: RedisServer) -> None:  # noqa: F811 - a fixture.
     with closing(open_store(server.url)) as store:
         for _ in range(10):
             store.change("_wake.1", one_more)
@@ -87,7 +87,7 @@ def test_a_server_that_freezes_is_given_up_in_time(server: RedisServer) -> None:
         assert store.change("_wake.1", one_more) == 2
 
 
-def test_a_server_that_drops_keys_when_it_is_full_is_refused(server: RedisServer) -> None:  # noqa: F811
+def test_a_server_that_drops_keys_when_it_is_full_is_refused(server: RedisServer) -> None:  # noqa: F811 - a fixture.
     server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     server.ask("CONFIG", "SET", "maxmemory", "1gb")
     with closing(open_store(server.url)) as store:
@@ -194,7 +194,7 @@ def _replicated(client: Any) -> bool:
     return any(client.execute_command("WAIT", 1, 200) == 1 for _ in range(300))
 
 
-def test_tls_is_spoken_and_a_strangers_certificate_refused(server: RedisServer, tmp_path: Path) -> None:  # noqa: F811
+def test_tls_is_spoken_and_a_strangers_certificate_refused(server: RedisServer, tmp_path: Path) -> None:  # noqa: F811 - a fixture.
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     make_certificate(certificate, key)
     port = free_port()

@@ -111,7 +111,7 @@ class TestFetching:
         def wander(handler: object) -> None:
             assert host.calls == 1
             host.publish(pair.jwk)
-            to_itself(handler)  # type: ignore[arg-type]
+            to_itself(handler)  # type: ignore[arg-type]  # loosely typed, as tests are.
 
         host.say(b"", 302, {"Location": host.url})
         to_itself, host.answer = host.answer, wander

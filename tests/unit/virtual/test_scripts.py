@@ -60,7 +60,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.kept = MemoryStore(self.clock)
-        self.store: Store = Told(self.kept, self.said.append)  # type: ignore[assignment]
+        self.store: Store = Told(self.kept, self.said.append)  # type: ignore[assignment]  # a stand-in.
         self.client = ModelClient(self.nas, self.called)
 
     def called(self) -> bool:
